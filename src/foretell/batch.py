@@ -1,0 +1,171 @@
+"""What goes through the predictor: Batch (rows in) and Answers (rows out)."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class Batch:
+    """Rows for a model: one array per input column, all of one length, in the signature's order.
+
+    columns: arrays of shape (rows, *cell shape), nulls as NaN, NaT or None. matrix: all columns as one array of shape
+    (rows, columns), where they are scalars of one numeric dtype. Whichever of the two was not given is made on demand.
+    """
+
+    __slots__ = ("_columns", "_matrix", "rows")
+
+    def __init__(
+        self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None
+    ) -> None:
+        self.rows = rows
+        self._columns = columns
+        self._matrix = matrix
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def columns(self) -> list[np.ndarray]:
+        if self._columns is None:
+            assert self._matrix is not None
+            self._columns = list(self._matrix.T)
+        return self._columns
+
+    @property
+    def matrix(self) -> np.ndarray:
+        if self._matrix is None:
+            assert self._columns is not None
+            self._matrix = _stack(self._columns, self.rows)
+        return self._matrix
+
+    def __getitem__(self, rows: slice) -> "Batch":
+        start, stop, _ = rows.indices(self.rows)
+        if self._matrix is not None:
+            return Batch(stop - start, matrix=self._matrix[rows])
+        return Batch(stop - start, [column[rows] for column in self.columns])
+
+    @staticmethod
+    def concat(batches: Sequence["Batch"]) -> "Batch":
+        """The rows of all batches, which have the same columns, in order."""
+        if len(batches) == 1:
+            return batches[0]
+        rows = sum(batch.rows for batch in batches)
+        if all(batch._matrix is not None for batch in batches):
+            return Batch(rows, matrix=np.concatenate([batch.matrix for batch in batches]))
+        return Batch(rows, [np.concatenate(parts) for parts in zip(*(b.columns for b in batches), strict=True)])
+
+    def padded(self, rows: int) -> "Batch":
+        """The batch with its last row repeated up to rows."""
+        last = self[self.rows - 1 :]
+        return Batch.concat([self, *[last] * (rows - self.rows)]) if rows > self.rows else self
+
+
+def _stack(columns: list[np.ndarray], rows: int) -> np.ndarray:
+    """The columns side by side in C order: what reaches a model must not depend on where the rows came from."""
+    matrix = np.empty((rows, len(columns)), np.result_type(*columns))
+    for at, column in enumerate(columns):
+        matrix[:, at] = column
+    return matrix
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of a model besides the rows; calls that are equal may share a batch.
+
+    proba: class probabilities too. params: the signature's params as sorted (name, value) pairs.
+    """
+
+    proba: bool = False
+    params: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a model: values of shape (rows,) or (rows, k, …).
+
+    name: "" for a model's only output. labels: the names of the k values, where they have some.
+    """
+
+    name: str
+    values: np.ndarray
+    labels: tuple[str, ...] = ()
+    proba: bool = False
+
+    def columns(self, prediction: str) -> list[tuple[str, np.ndarray]]:
+        stem = "probability" if self.proba else prediction
+        if self.name:
+            stem = f"{stem}_{self.name}"
+        if self.values.ndim == 1:
+            return [(stem, self.values)]
+        flat = self.values.reshape(len(self.values), int(np.prod(self.values.shape[1:])))
+        labels = self.labels or tuple(str(at) for at in range(flat.shape[1]))
+        return [(f"{stem}_{label}", flat[:, at]) for at, label in enumerate(labels)]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered, row for row."""
+
+    outputs: tuple[Output, ...]
+
+    def __len__(self) -> int:
+        return len(self.outputs[0].values)
+
+    def __getitem__(self, rows: slice) -> "Answers":
+        return Answers(tuple(Output(o.name, o.values[rows], o.labels, o.proba) for o in self.outputs))
+
+    @staticmethod
+    def concat(parts: Sequence["Answers"]) -> "Answers":
+        if len(parts) == 1:
+            return parts[0]
+        joined = []
+        for outputs in zip(*(part.outputs for part in parts), strict=True):
+            values = np.concatenate([output.values for output in outputs])
+            joined.append(Output(outputs[0].name, values, outputs[0].labels, outputs[0].proba))
+        return Answers(tuple(joined))
+
+    def columns(self, prediction: str = "prediction") -> list[tuple[str, np.ndarray]]:
+        """Named columns for a table: prediction, prediction_<name>, probability_<class>; each of shape (rows,)."""
+        return list(itertools.chain.from_iterable(output.columns(prediction) for output in self.outputs))
+
+    def to_list(self) -> list[Any]:
+        """The rows as MLflow's `predictions`: plain values for one output, else records under the outputs' own names.
+
+        Nulls and what is not finite as None, which JSON has.
+        """
+        if len(self.outputs) == 1 and not self.outputs[0].proba:
+            return plain(self.outputs[0].values)
+        named = [
+            (output.name, output.values) if output.name and not output.proba and output.values.ndim == 1 else pair
+            for output in self.outputs
+            for pair in output.columns("prediction")
+        ]
+        names = [name for name, _ in named]
+        rows = zip(*(plain(values) for _, values in named), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def plain(values: np.ndarray) -> list[Any]:
+    """An array as Python values that JSON has: floats as doubles, what is not finite and NaT as None, dates as text."""
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        if not finite.all():
+            values = np.where(finite, values.astype("float64"), None)
+    elif values.dtype.kind == "M":
+        values = np.where(np.isnat(values), None, np.datetime_as_string(values))
+    elif values.dtype.kind == "O":
+        return [_plain_object(value) for value in values.tolist()]
+    return values.tolist()
+
+
+def _plain_object(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return plain(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,36 @@
+"""`foretell demo`: a tiny ready model, its registration and its input, in the current folder."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from foretell.errors import UsageError
+from foretell.registry.local import FOLDER, LocalRegistry
+
+NAME = "my-model"
+INPUT = "batch_input.csv"
+
+
+@click.command(name="demo")
+def command() -> None:
+    """Put a tiny iris model and its input into this folder, and print the three commands to try.
+
+    The model is registered as my-model, stage Production, in .foretell/registry here.
+    """
+    packaged = files("foretell.demo")
+    rows = (packaged / INPUT).read_bytes()
+    if Path(INPUT).exists() and Path(INPUT).read_bytes() != rows:
+        raise UsageError(f"{INPUT} is here already, and is not the demo's", "Run foretell demo in an empty folder")
+    registry = LocalRegistry(Path.cwd() / FOLDER)
+    if not registry.versions(NAME):
+        with as_file(packaged / "iris") as model:
+            registry.add(NAME, model, "Production", None)
+    Path(INPUT).write_bytes(rows)
+    click.echo(f"Here are now {INPUT} (150 flowers) and {registry.uri(NAME)} (which iris it is). Try:\n")
+    click.echo(f"  foretell models predict -m models:/{NAME}/Production -i {INPUT} -o batch_output.csv")
+    click.echo(f"  foretell models serve -m models:/{NAME}/Production -p 1234")
+    click.echo(
+        "  curl -X POST -H 'Content-Type:application/json' "
+        """-d '{"data": [[5.1, 3.5, 1.4, 0.2]]}' http://localhost:1234/invocations"""
+    )

@@ -1,0 +1,109 @@
+"""The `foretell` command: its groups, loaded when they are called, and what a person sees when something is wrong."""
+
+import contextlib
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from foretell import __version__
+from foretell.errors import ForetellError, InputError, ModelError, UsageError
+
+EXIT_CODES: dict[type[ForetellError], int] = {
+    ForetellError: 1,
+    UsageError: 2,
+    ModelError: 3,
+    InputError: 3,
+}
+"""By class, the nearest in the class's own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad."""
+
+_COMMANDS = {
+    "models": ("foretell.cli.models", "Predict with a model, in batch or in real time."),
+    "registry": ("foretell.cli.registry", "Keep models by name, version, stage and alias."),
+    "demo": ("foretell.cli.demo", "Put a tiny model and its input here, to try foretell on."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is called, and not to list it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="foretell")
+def foretell() -> None:
+    """Run a trained model both ways: batch prediction over files and real-time serving, with the same answers."""
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits with its code."""
+    try:
+        foretell.main(standalone_mode=False)
+        sys.stdout.flush()
+        code = 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.Abort:
+        click.echo("\nStopped; nothing was changed.", err=True)
+        code = 130
+    except KeyboardInterrupt:
+        click.echo("\nStopped; an output that was there is as it was.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 141
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ForetellError as error:
+        show_error(error)
+        code = exit_code(error)
+    sys.exit(code)
+
+
+def exit_code(error: ForetellError) -> int:
+    """The process's exit code for an error."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def show_error(error: ForetellError) -> None:
+    """One line for what and where, one for what to do; with FORETELL_DEBUG set, the traceback too."""
+    if os.environ.get("FORETELL_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+
+
+def option(name: str, *flags: str, **more: Any) -> Any:
+    """A click option for a setting: default, environment and help come from config."""
+    from foretell.config import SETTINGS
+
+    setting = SETTINGS[name]
+    more.setdefault("show_default", setting.default is not None and not more.get("is_flag"))
+    return click.option(
+        *(flags or (f"--{name.replace('_', '-')}",)),
+        name,
+        default=setting.default,
+        envvar=list(setting.environment) or None,
+        show_envvar=bool(setting.environment),
+        help=setting.help,
+        **more,
+    )

@@ -1,0 +1,194 @@
+"""`foretell models predict`: batch prediction from a file to a file."""
+
+import csv
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foretell.cells import NULLS, TextRules
+from foretell.cli.main import option
+from foretell.cli.trusting import find_asking
+from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
+from foretell.job.job import Job, Progress, Sink, run
+from foretell.predictor import Predictor, load
+from foretell.rows import strict_json
+from foretell.batch import Call
+from foretell.tables import formats
+from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.files import STDIN, Output, Stdout, Text, open_input
+from foretell.tables.formats import Format
+from foretell.tables.kept import ALL, NONE, Keep
+
+
+def local_only(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """The other environment managers of MLflow's, refused with what to do."""
+    if value != "local":
+        raise UsageError(
+            f"--env-manager {value}: foretell runs the model in its own environment (local)",
+            "Install what the model needs beside foretell: pip install -r MODEL_FOLDER/requirements.txt",
+        )
+    return value
+
+
+env_manager = click.option(
+    "--env-manager",
+    default="local",
+    type=click.Choice(["local", "virtualenv", "uv", "conda"]),
+    callback=local_only,
+    help="As in MLflow; only local runs.",
+)
+cast = click.option(
+    "--cast", multiple=True, metavar="NAME=TYPE", help="Read a column as another type, such as age=double. Repeatable."
+)
+
+
+@click.command()
+@click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
+@click.option("-i", "--input-path", default=STDIN, help="Input file; - or none for stdin.")
+@click.option("-o", "--output-path", default=STDIN, help="Output file, its format by its ending; - or none for stdout.")
+@click.option("-t", "--content-type", type=click.Choice(list(formats.FORMATS)), help="The input's format, else by its ending.")
+@env_manager
+@click.option("--keep", default="all", metavar="all|none|A,B", help="Input columns to carry along.", show_default=True)
+@click.option("--prediction-column", default="prediction", show_default=True, help="The predictions' column.")
+@click.option("--proba", is_flag=True, help="Class probabilities too, a column a class.")
+@click.option("--params", default="{}", metavar="JSON", help="Parameters of the prediction, as a JSON object.")
+@click.option("--no-clobber", is_flag=True, help="Refuse to replace an output that is there.")
+@cast
+@click.option("--null-values", metavar="A,B", help="Words for null in columns that are not strings, besides an empty cell.")
+@click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
+@click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
+@click.option("--delimiter", default=",", show_default=True, help="CSV's delimiter, one character.")
+@option("schema")
+@option("registry")
+@option("trust", is_flag=True)
+def predict(**given: Any) -> None:
+    """Predict every row of a file.
+
+    Each row of the input becomes a row of the output, in order: the columns that the model does not take (ids, keys),
+    then the prediction. The output appears when it is complete; until then an older one stays.
+
+    \b
+    foretell models predict -m models:/my-model/Production -i batch_input.csv -o batch_output.csv
+    """
+    source, target = given["input_path"], given["output_path"]
+    output_format = _check_output(target, source, given["no_clobber"])
+    found = find_asking(given["model_uri"], given["registry"], given["trust"])
+    with open_input(source, given["encoding"]) as text:
+        input_format = _input_format(given["content_type"], source, text)
+        predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))
+        for note in predictor.notes:
+            click.echo(f"note: {note}", err=True)
+        job = Job(
+            input_format,
+            output_format or input_format,
+            Call(given["proba"], predictor.signature.call_params(_params(given["params"]))),
+            _keep(given["keep"]),
+            given["prediction_column"],
+            CsvOptions(TextRules(_nulls(given["null_values"]), given["decimal"]), _delimiter(given["delimiter"])),
+        )
+        sink: Sink = Stdout(sys.stdout.buffer) if target == STDIN else Output(Path(target))
+        signal.signal(signal.SIGTERM, _terminated)
+        try:
+            done = _watched(run(job, predictor, text, sink))
+        finally:
+            sink.discard()
+    if target != STDIN:
+        click.echo(f"Prediction completed successfully. Output saved to {target}")
+    click.echo(_summary(done, predictor), err=True)
+
+
+def casts(pairs: tuple[str, ...]) -> dict[str, str]:
+    """--cast's NAME=TYPE pairs; several may stand in one, with commas."""
+    found = {}
+    for pair in (part for given in pairs for part in given.split(",")):
+        name, equals, kind = pair.rpartition("=")
+        if not equals:
+            raise UsageError(f"--cast {pair}: expected NAME=TYPE", "For example: --cast age=double")
+        found[name] = kind
+    return found
+
+
+def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
+    """All that can be known to be wrong with the output before any work is done."""
+    if target == STDIN:
+        return None
+    try:
+        fmt = formats.by_suffix(target, "output")
+    except FormatUnknown as error:
+        raise UsageError(error.message, error.hint) from error
+    path = Path(target)
+    if path.is_dir():
+        raise UsageError(f"{target} is a folder", "Give a file's name")
+    if not path.parent.is_dir():
+        raise OutputError(f"{target}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
+    if path.exists():
+        if no_clobber:
+            raise UsageError(f"{target} is there already, and --no-clobber was given")
+        if source != STDIN and Path(source).exists() and os.path.samefile(source, target):
+            raise UsageError(f"{target} is the input too", "Give the output another name")
+    return fmt
+
+
+def _input_format(content_type: str | None, source: str, text: Text) -> Format:
+    if content_type is not None:
+        return formats.FORMATS[content_type]
+    if source != STDIN:
+        try:
+            return formats.by_suffix(source, "input")
+        except FormatUnknown as error:
+            raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
+    return formats.sniffed(text.peek())
+
+
+def _keep(said: str) -> Keep:
+    if said in ("all", "none"):
+        return ALL if said == "all" else NONE
+    return Keep(tuple(next(csv.reader([said]))))
+
+
+def _nulls(said: str | None) -> tuple[str, ...]:
+    return NULLS if said is None else ("", *next(csv.reader([said]), []))
+
+
+def _delimiter(said: str) -> str:
+    said = said.replace("\\t", "\t")
+    if len(said) != 1 or not said.isascii() or said in '"\n\r':
+        raise UsageError(f"--delimiter {said!r}: expected one ASCII character")
+    return said
+
+
+def _params(said: str) -> dict[str, Any]:
+    try:
+        params = strict_json(said.encode())
+    except InputUnreadable as error:
+        raise UsageError(f"--params: {error.message}", """For example: --params '{"alpha": 0.5}'""") from error
+    if not isinstance(params, dict):
+        raise UsageError("--params: expected a JSON object", """For example: --params '{"alpha": 0.5}'""")
+    return params
+
+
+def _watched(progress: Iterator[Progress]) -> Progress:
+    """Runs the job, with a bar where a person watches; returns the last progress."""
+    if sys.stderr.isatty():
+        from foretell.cli.bar import shown
+
+        progress = shown(progress)
+    last = Progress(0, 0, None, 0.0)
+    for last in progress:
+        pass
+    return last
+
+
+def _summary(done: Progress, predictor: Predictor) -> str:
+    rate = done.rows / done.seconds if done.seconds else 0.0
+    rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
+    return f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {predictor.engine.name}"
+
+
+def _terminated(*_: object) -> None:
+    raise SystemExit(143)

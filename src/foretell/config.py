@@ -1,0 +1,35 @@
+"""Every setting: its default, its environment variables in order of precedence, its unit and one line for people.
+
+Precedence: default < environment < flag. Settings stop at the doors: `cli` unpacks them into plain arguments.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. environment: the variables that set it, the stronger first."""
+
+    default: Any
+    help: str
+    environment: tuple[str, ...] = ()
+
+
+SETTINGS = {
+    "registry": Setting(
+        None, "The embedded registry's folder; else the nearest .foretell/registry, here or above.", ("FORETELL_REGISTRY",)
+    ),
+    "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
+    "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),
+    "host": Setting(None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")),
+    "port": Setting(8080, "Port to listen on; 0 for a free one.", ("FORETELL_PORT", "MLFLOW_PORT")),
+    "timeout": Setting(
+        60.0,
+        "Seconds after which a request is given up.",
+        ("FORETELL_TIMEOUT", "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"),
+    ),
+    "workers": Setting(1, "Server processes.", ("FORETELL_WORKERS", "MLFLOW_MODELS_WORKERS")),
+    "max_body_mb": Setting(64, "Largest request body, in MiB.", ("FORETELL_MAX_BODY_MB",)),
+    "access_log": Setting("errors", "Requests to log: all, errors (and what is not a prediction), or none."),
+}

@@ -1,0 +1,147 @@
+"""Python's own tables ⇄ Batch: `foretell.load(uri).predict(x)` for pandas, polars, Arrow, numpy and plain lists."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from foretell import predictor
+from foretell.batch import Answers, Batch, Call
+from foretell.cells import from_arrow
+from foretell.errors import CellWrong, FormWrong, UsageError
+from foretell.predictor import Predictor
+from foretell.rows import check_names
+from foretell.signature import Signature
+
+
+def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Model":
+    """Loads a model: models:/NAME/STAGE, a folder in MLflow's format, or a bare model file.
+
+    trust: it may run code when it loads, as a pickle does. schema: a file that describes its columns.
+    Raises ModelError, UsageError.
+    """
+    return Model(predictor.open(uri, registry=registry, trust=trust, schema=schema))
+
+
+class Model:
+    """A loaded model. Answers with the same bits as `foretell models predict` and `serve`."""
+
+    def __init__(self, opened: Predictor) -> None:
+        self._predictor = opened
+
+    @property
+    def signature(self) -> Signature:
+        """Its inputs, outputs and params."""
+        return self._predictor.signature
+
+    def __repr__(self) -> str:
+        return f"<foretell model: {self._predictor.resolved.label}, {self._predictor.engine.name}>"
+
+    def predict(self, x: Any, params: dict[str, Any] | None = None) -> Any:
+        """One answer a row, as the kind of table that was given.
+
+        x: a pandas or polars frame, an Arrow table, a numpy array of shape (rows, columns), or a list of lists or
+        dicts. Returns a Series, an Arrow array, or an array of shape (rows,); several outputs as a frame, a table,
+        or an array of shape (rows, k). A pandas index is kept. Raises InputError, PredictionError.
+        """
+        return self._answer(x, params or {}, proba=False)
+
+    def predict_proba(self, x: Any, params: dict[str, Any] | None = None) -> Any:
+        """Class probabilities: a frame with the columns probability_<class>, or an array of shape (rows, classes)."""
+        return self._answer(x, params or {}, proba=True)
+
+    def _answer(self, x: Any, params: dict[str, Any], *, proba: bool) -> Any:
+        call = Call(proba, self.signature.call_params(params))
+        answers = self._predictor.predict(to_batch(x, self._predictor), call)
+        if proba:
+            answers = Answers(tuple(output for output in answers.outputs if output.proba))
+        return _like(x, answers)
+
+
+def to_batch(x: Any, opened: Predictor) -> Batch:
+    """Any of Python's tables as a checked batch. Raises InputError, naming row and column."""
+    signature = opened.signature
+    try:
+        if isinstance(x, list | tuple):
+            return opened.decoder.values(list(x))
+        if isinstance(x, np.ndarray):
+            return _from_numpy(x, opened)
+        table = _table(x)
+        if table is None:
+            raise UsageError(f"a {type(x).__name__} holds no rows that foretell reads", "Give a frame, an array or a list")
+        return _from_table(table, signature)
+    except CellWrong as error:
+        if error.column is None:
+            raise error.at(f"row {error.row}") from error
+        raise error.at(f"row {error.row}, column {signature.names[error.column]!r}") from error
+
+
+def _table(x: Any) -> pa.Table | None:
+    home = type(x).__module__.partition(".")[0]
+    if isinstance(x, pa.RecordBatch):
+        return pa.Table.from_batches([x])
+    if isinstance(x, pa.Table):
+        return x
+    if home == "pandas" and hasattr(x, "columns"):
+        return pa.Table.from_pandas(_text_names(x), preserve_index=False)
+    if home == "polars" and hasattr(x, "columns"):
+        return x.to_arrow()
+    return None
+
+
+def _text_names(frame: Any) -> Any:
+    return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename(columns=str)
+
+
+def _from_table(table: pa.Table, signature: Signature) -> Batch:
+    if signature.named:
+        if len(set(table.column_names)) < len(table.column_names):
+            raise FormWrong("two columns have the same name")
+        check_names(signature, table.column_names)
+        given = [
+            table.column(name) if name in table.column_names else pa.nulls(table.num_rows) for name in signature.names
+        ]
+    elif table.num_columns != len(signature.inputs):
+        raise FormWrong(f"the model takes {len(signature.inputs)} columns by position, and there are {table.num_columns}")
+    else:
+        given = table.columns
+    columns = [from_arrow(values, signature.inputs[at], at) for at, values in enumerate(given)]
+    return Batch(table.num_rows, columns)
+
+
+def _from_numpy(x: np.ndarray, opened: Predictor) -> Batch:
+    signature = opened.signature
+    if not signature.tabular or x.dtype == object or x.ndim != 2:
+        return opened.decoder.values(x.tolist() if x.dtype != object else [_plain_row(row) for row in x])
+    if x.shape[1] != len(signature.inputs):
+        raise FormWrong(f"the model takes {len(signature.inputs)} columns, and the array has {x.shape[1]}")
+    if x.dtype == signature.uniform and x.dtype.kind == "f" and not np.isinf(x).any():
+        return Batch(len(x), matrix=np.ascontiguousarray(x))
+    arrays = [pa.array(np.ascontiguousarray(x[:, at])) for at in range(x.shape[1])]
+    return Batch(len(x), [from_arrow(values, signature.inputs[at], at) for at, values in enumerate(arrays)])
+
+
+def _plain_row(row: Any) -> Any:
+    return row.tolist() if isinstance(row, np.ndarray) else row
+
+
+def _like(x: Any, answers: Answers) -> Any:
+    """The answers as the kind of table that x is."""
+    columns = answers.columns()
+    home = type(x).__module__.partition(".")[0]
+    single = len(columns) == 1 and not answers.outputs[0].proba
+    if home == "pandas":
+        import pandas as pd
+
+        frame = pd.DataFrame(dict(columns), index=x.index)
+        return frame[columns[0][0]] if single else frame
+    if home == "polars":
+        import polars as pl
+
+        made = pl.DataFrame({name: pl.Series(values.tolist()) if values.dtype == object else values for name, values in columns})
+        return made.to_series(0) if single else made
+    if home == "pyarrow":
+        table = pa.table({name: pa.array(values) for name, values in columns})
+        return table.column(0).combine_chunks() if single else table
+    outputs = answers.outputs
+    return outputs[0].values if len(outputs) == 1 else np.column_stack([values for _, values in columns])

@@ -1,0 +1,122 @@
+"""From a stored model to an engine: which flavour it is, whether it may be loaded, and its signature."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from foretell.errors import LibraryMissing, ModelUnreadable
+from foretell.models import mlmodel, trust
+from foretell.models.engine import Engine
+from foretell.models.mlmodel import StoredModel
+from foretell.signature import Signature
+
+FLAVOURS = {"sklearn": "foretell.models.sklearn", "onnx": "foretell.models.onnx"}
+"""MLflow's flavour names, the better first, and the module of ours that loads each."""
+
+SUFFIXES = {
+    ".onnx": "onnx",
+    ".skops": "sklearn",
+    ".pkl": "sklearn",
+    ".pickle": "sklearn",
+    ".joblib": "sklearn",
+    ".cloudpickle": "sklearn",
+}
+"""Bare files: the flavour by suffix."""
+
+
+class Flavour(Protocol):
+    """What a flavour's module offers."""
+
+    def runs_code(self, model: StoredModel) -> list[str]:
+        """What loading would run beyond reviewed code: one line a file; empty where it loads freely."""
+        ...
+
+    def load(self, model: StoredModel, trusted: bool) -> "Loaded":
+        """Loads it. Raises ModelUnreadable, LibraryMissing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An engine, and what the model itself knows of its columns.
+
+    signature: its inputs, where it knows all about them. names: the order in which the engine wants named columns.
+    notes: what a person should be told.
+    """
+
+    engine: Engine
+    signature: Signature | None
+    names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A stored model whose flavour is known and whose trust is settled; nothing of it has been loaded."""
+
+    model: StoredModel
+    flavour: str
+    trusted: bool
+
+
+def settle(path: Path, origin: trust.Origin, trusted: bool) -> Settled:
+    """Reads the description and settles trust. Raises ModelUnreadable, ModelUntrusted."""
+    model = mlmodel.read(path)
+    name = flavour_of(model)
+    reasons = [*foreign_code(model), *_module(name).runs_code(model)]
+    return Settled(model, name, trust.settle(reasons, origin, trusted))
+
+
+def load(settled: Settled) -> Loaded:
+    """Loads a settled model. Raises ModelUnreadable, LibraryMissing."""
+    try:
+        return _module(settled.flavour).load(settled.model, settled.trusted)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        extra = "sklearn" if missing in ("sklearn", "skops", "joblib", "cloudpickle", "pandas") else ""
+        fix = f"pip install 'foretell[{extra}]'" if extra else f"pip install {missing}"
+        raise LibraryMissing(f"{settled.model.path} needs {missing}, which is not installed", fix) from error
+
+
+def flavour_of(model: StoredModel) -> str:
+    """The flavour to load a model by. Raises ModelUnreadable."""
+    if model.path.is_file():
+        flavour = SUFFIXES.get(model.path.suffix.lower())
+        if flavour is None:
+            known = ", ".join(SUFFIXES)
+            raise ModelUnreadable(f"{model.path} is no model file that foretell reads", f"It reads {known}, and MLflow's folders")
+        return flavour
+    for name in FLAVOURS:
+        if name in model.flavours:
+            return name
+    raise ModelUnreadable(
+        f"{model.path} has the flavours {', '.join(model.flavours)}; foretell reads {', '.join(FLAVOURS)}"
+    )
+
+
+def foreign_code(model: StoredModel) -> list[str]:
+    """What in an MLflow folder names code of its own: a `code` folder, or a loader outside mlflow."""
+    function: Mapping[str, Any] = model.flavours.get("python_function", {})
+    found = []
+    code = function.get("code") or next((entry["code"] for entry in model.flavours.values() if entry.get("code")), None)
+    if code and any(model.file(str(code)).rglob("*")):
+        found.append(f"{code}/ (Python code)")
+    loader = str(function.get("loader_module", "mlflow."))
+    if not loader.startswith("mlflow."):
+        found.append(f"MLmodel (the loader {loader})")
+    return found
+
+
+def import_code(model: StoredModel) -> None:
+    """Puts a trusted model's own code folder where its pickle will look for it."""
+    code = model.flavours.get("python_function", {}).get("code")
+    if code and (folder := str(model.file(str(code)).resolve())) not in sys.path:
+        sys.path.append(folder)
+
+
+def _module(name: str) -> Flavour:
+    module: Any = importlib.import_module(FLAVOURS[name])
+    return module  # type: ignore[no-any-return]

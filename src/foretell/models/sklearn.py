@@ -1,0 +1,314 @@
+"""scikit-learn models: skops files by a reviewed list of types, pickles under trust; predictions by the library itself."""
+
+import inspect
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.batch import Answers, Batch, Call, Output
+from foretell.cells import Column
+from foretell.errors import ModelUnreadable, RowRefused
+from foretell.models.load import Loaded, import_code
+from foretell.models.mlmodel import StoredModel
+from foretell.signature import Signature
+
+_MAX_UNPACKED = 8 << 30
+
+REVIEWED = frozenset(
+    f"sklearn.{name}"
+    for name in (
+        "calibration._CalibratedClassifier",
+        "calibration._SigmoidCalibration",
+        "ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "gaussian_process.kernels.ConstantKernel",
+        "gaussian_process.kernels.DotProduct",
+        "gaussian_process.kernels.ExpSineSquared",
+        "gaussian_process.kernels.Matern",
+        "gaussian_process.kernels.Product",
+        "gaussian_process.kernels.RBF",
+        "gaussian_process.kernels.RationalQuadratic",
+        "gaussian_process.kernels.Sum",
+        "gaussian_process.kernels.WhiteKernel",
+        "neural_network._stochastic_optimizers.AdamOptimizer",
+        "neural_network._stochastic_optimizers.SGDOptimizer",
+        "tree._tree.Tree",
+        "utils._bunch.Bunch",
+    )
+) | {"numpy.dtype"}
+"""Types beyond skops' own defaults that hold only numbers and estimators and run nothing of the file when they load.
+
+Trees hold raw indices, which are checked after loading. Neighbour trees (KDTree, BallTree) hold raw memory layouts that
+cannot be checked from outside, so they stay under trust.
+"""
+
+_BLOCK = 256
+_ROW_BY_ROW = tuple(
+    f"sklearn.{name}"
+    for name in (
+        "_loss",
+        "compose.",
+        "dummy",
+        "ensemble._bagging",
+        "ensemble._forest",
+        "ensemble._gb",
+        "ensemble._hist_gradient_boosting",
+        "ensemble._iforest",
+        "ensemble._weight_boosting",
+        "impute._base",
+        "pipeline",
+        "preprocessing.",
+        "tree.",
+        "utils",
+    )
+)
+"""Modules whose estimators compute each row by itself; an ensemble's members are looked at one by one."""
+
+
+def runs_code(model: StoredModel) -> list[str]:
+    """A pickle always does; a skops file, where it holds types that nobody reviewed."""
+    path = model_file(model)
+    if not _is_skops(path):
+        return [f"{path.name} (a pickle)"]
+    unknown = [name for name in _untrusted(path) if name not in REVIEWED]
+    return [f"{path.name} (a skops file with {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''})"] if unknown else []
+
+
+def load(model: StoredModel, trusted: bool) -> Loaded:
+    """Loads the estimator. trusted: it may be unpickled, and a skops file may hold any type."""
+    path = model_file(model)
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if _is_skops(path):
+            estimator = _load_skops(path, trusted)
+        elif trusted:
+            import_code(model)
+            estimator = _load_pickle(path)
+        else:
+            raise ModelUnreadable(f"{path} is a pickle and was not trusted")
+    for name in sorted({type(w.message).__name__ for w in caught if "Version" in type(w.message).__name__}):
+        wanted = model.flavours.get("sklearn", {}).get("sklearn_version", "another version")
+        notes.append(f"{path.name} was saved with scikit-learn {wanted} ({name}): pip install scikit-learn=={wanted}")
+    if not hasattr(estimator, "predict"):
+        raise ModelUnreadable(f"{path} holds a {type(estimator).__name__}, which has no predict")
+    _check_trees(estimator, path)
+    for part in parts(estimator):
+        if getattr(part, "n_jobs", None) is not None:
+            part.n_jobs = None
+    return Loaded(SklearnEngine(estimator), known_columns(estimator), _names(estimator), tuple(notes))
+
+
+def model_file(model: StoredModel) -> Path:
+    """The file that holds the estimator."""
+    if model.path.is_file():
+        return model.path
+    entry = model.flavours["sklearn"]
+    return model.file(str(entry.get("pickled_model") or model.flavours.get("python_function", {}).get("model_path", "")))
+
+
+def parts(estimator: Any) -> Iterator[Any]:
+    """The estimator and all that it is made of: steps, transformers, members."""
+    seen: set[int] = set()
+    waiting = [estimator]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, str | bytes | int | float | np.generic | type(None)):
+            continue
+        seen.add(id(part))
+        if isinstance(part, list | tuple):
+            waiting.extend(part)
+        elif isinstance(part, np.ndarray):
+            waiting.extend(part.ravel().tolist() if part.dtype == object else [])
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+        elif type(part).__module__.startswith("sklearn.") or hasattr(part, "get_params"):
+            yield part
+            waiting.extend(getattr(part, "__dict__", {}).values())
+
+
+def known_columns(estimator: Any) -> Signature | None:
+    """What the estimator itself knows of its inputs, which then are doubles; None where it may take other types."""
+    if _needs_frame(estimator):
+        return None
+    names = _names(estimator)
+    if names is not None:
+        return Signature(tuple(Column(name, "double") for name in names))
+    count = getattr(estimator, "n_features_in_", None)
+    return Signature.unnamed(int(count)) if count else None
+
+
+class SklearnEngine:
+    """The training library itself, on blocks of one shape."""
+
+    name = "scikit-learn"
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+        self.proba = hasattr(estimator, "predict_proba")
+        self.block = None if all(type(part).__module__.startswith(_ROW_BY_ROW) for part in parts(estimator)) else _BLOCK
+        self._names = _names(estimator) if _needs_frame(estimator) else None
+        self._text = not hasattr(estimator, "n_features_in_")
+        self._takes = set(inspect.signature(estimator.predict).parameters)
+        # Rows arrive in the signature's order, by which names were checked already.
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+
+    def predict(self, batch: Batch, call: Call) -> Answers:
+        rows = self._rows(batch)
+        options = {name: value for name, value in call.params if name in self._takes}
+        try:
+            outputs = _outputs(self._estimator.predict(rows, **options))
+            if call.proba:
+                outputs += _probabilities(self._estimator, self._estimator.predict_proba(rows))
+        except ValueError as error:
+            if _is_refusal(error):
+                raise RowRefused(f"the model refused the row: {str(error).splitlines()[0]}") from error
+            raise
+        return Answers(outputs)
+
+    def _rows(self, batch: Batch) -> Any:
+        if self._names is None:
+            columns = batch.columns
+            if self._text and len(columns) == 1:
+                return columns[0]
+            if any(column.dtype == object for column in columns):
+                return np.column_stack([_missing_as_nan(column) for column in columns])
+            return batch.matrix if columns[0].ndim == 1 else columns[0]
+        import pandas as pd
+
+        columns = [_missing_as_nan(column) for column in batch.columns]
+        return pd.DataFrame(dict(zip(self._names, columns, strict=True)), copy=False)
+
+
+def _missing_as_nan(column: np.ndarray) -> np.ndarray:
+    """Strings were missing as NaN in the frames that models are trained on."""
+    if column.dtype != object:
+        return column
+    missing = np.array([value is None for value in column], bool)
+    return np.where(missing, np.nan, column) if missing.any() else column
+
+
+def _outputs(answer: Any) -> tuple[Output, ...]:
+    if isinstance(answer, tuple):
+        return tuple(Output(str(at), np.asarray(values)) for at, values in enumerate(answer))
+    values = np.asarray(answer)
+    return (Output("", values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values),)
+
+
+def _probabilities(estimator: Any, answer: Any) -> tuple[Output, ...]:
+    if isinstance(answer, list):
+        return tuple(
+            Output(str(at), np.asarray(values), tuple(map(str, classes)), proba=True)
+            for at, (values, classes) in enumerate(zip(answer, estimator.classes_, strict=True))
+        )
+    return (Output("", np.asarray(answer), tuple(map(str, estimator.classes_)), proba=True),)
+
+
+def _is_refusal(error: ValueError) -> bool:
+    """Whether the library's own input validation raised it: the innermost frame says."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return module.startswith(("sklearn.utils.validation", "sklearn.utils._encode", "sklearn.preprocessing._encoders"))
+
+
+def _needs_frame(estimator: Any) -> bool:
+    """Whether columns are picked by name or by type inside, or parts that are not scikit-learn's may do so."""
+    free = ("ColumnTransformer", "FunctionTransformer", "ColumnSelector")
+    by_type = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
+    for part in parts(estimator):
+        kind = type(part)
+        if kind.__name__ in free or not kind.__module__.startswith("sklearn."):
+            return True
+        if kind.__name__ in by_type and _has_categories(part):
+            return True
+    return False
+
+
+def _has_categories(part: Any) -> bool:
+    mask = getattr(part, "is_categorical_", None)
+    return hasattr(part, "categories_") or (mask is not None and bool(np.any(mask)))
+
+
+def _names(estimator: Any) -> tuple[str, ...] | None:
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else tuple(str(name) for name in names)
+
+
+def _is_skops(path: Path) -> bool:
+    return path.suffix.lower() == ".skops"
+
+
+def _untrusted(path: Path) -> list[str]:
+    from skops import io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    _check_archive(path)
+    try:
+        return list(io.get_untrusted_types(file=path))
+    except UntrustedTypesFoundException as error:
+        raise ModelUnreadable(f"{path}: {error}") from error
+    except Exception as error:
+        raise ModelUnreadable(f"{path} is not a readable skops file: {error}") from error
+
+
+def _load_skops(path: Path, trusted: bool) -> Any:
+    from skops import io
+
+    _check_archive(path)
+    try:
+        types = io.get_untrusted_types(file=path)
+        return io.load(path, trusted=[name for name in types if trusted or name in REVIEWED])
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """A skops file is a zip: bounded before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
+                raise ModelUnreadable(f"{path} would unpack to over {_MAX_UNPACKED >> 30} GiB")
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelUnreadable(f"{path} is not a skops file: {error}") from error
+
+
+def _load_pickle(path: Path) -> Any:
+    """joblib reads its own files, and plain and cloud pickles too."""
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except ModuleNotFoundError:
+        raise
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelUnreadable(f"{path} cannot be unpickled: {error}") from error
+
+
+def _check_trees(estimator: Any, path: Path) -> None:
+    """That every index in a tree's nodes points forward into the tree, and to a column there is: C code follows them."""
+    for part in parts(estimator):
+        features = getattr(part, "n_features_in_", None)
+        tree = getattr(part, "tree_", None)
+        if tree is not None and hasattr(tree, "children_left"):
+            _check_nodes(tree.children_left, tree.children_right, tree.feature, tree.children_left < 0, features, path)
+        if type(part).__name__ == "TreePredictor":
+            nodes = part.nodes
+            _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], nodes["is_leaf"].astype(bool), None, path)
+
+
+def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int | None, path: Path) -> None:
+    inner = ~leaf
+    here = np.arange(len(left))[inner]
+    ahead = [(side[inner].astype("int64") > here) & (side[inner] < len(left)) for side in (left, right)]
+    columns = feature[inner]
+    known = (columns >= 0) & (columns < (features if features is not None else np.inf))
+    if not (ahead[0].all() and ahead[1].all() and known.all()):
+        raise ModelUnreadable(f"{path} holds a tree whose nodes point outside of it")

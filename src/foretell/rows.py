@@ -1,0 +1,327 @@
+"""Rows as JSON or Python values → Batch, by decoders made from the signature. For request bodies, JSONL and Python lists.
+
+The fast road is a typed msgspec decoder. What it refuses takes the slow road, cell by cell through the cell grammar,
+which either accepts it after all (5.0 for a long) or says which cell is wrong and why.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from foretell.batch import Batch
+from foretell.cells import Column, Refused, build, from_value, show
+from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.signature import Signature, listed
+
+Raw = bytes | memoryview | msgspec.Raw
+
+
+class RowDecoder:
+    """Decodes rows that a signature describes. Errors: CellWrong (row, column), FormWrong, InputUnreadable."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self._names = signature.names
+        self._row: Any = tuple[*(json_type(column) for column in signature.inputs)]  # type: ignore[misc]
+        self._lists = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
+        self._record = _record(signature)
+        self._records = msgspec.json.Decoder(list[self._record]) if self._record else None  # type: ignore[name-defined]
+        self._lines = msgspec.json.Decoder(self._record) if self._record else None
+        self._dtype = signature.uniform
+        self._simple = not any(column.cell.kind in ("datetime", "binary") for column in signature.inputs)
+
+    def rows(self, raw: Raw) -> Batch:
+        """A JSON array of rows, each an array in column order, an object by name, or a bare cell for a single column."""
+        data = bytes(raw)
+        try:
+            if _second_mark(data) == b"{":
+                if self._records is not None:
+                    return self._from_records(self._records.decode(data), data, _RAW_RECORDS.decode)
+            else:
+                return self._from_tuples(self._lists.decode(data))
+        except (msgspec.DecodeError, RecursionError, _Odd):
+            pass
+        values = strict_json(data)
+        if not isinstance(values, list):
+            raise FormWrong(f"expected an array of rows, got {show(values)}")
+        return self.values(values)
+
+    def lines(self, block: bytes) -> Batch:
+        """JSON Lines, one row a line."""
+        try:
+            if self._lines is not None and block.lstrip()[:1] == b"{":
+                return self._from_records(self._lines.decode_lines(block), block, _RAW_RECORD.decode_lines)
+        except (msgspec.DecodeError, RecursionError, _Odd):
+            pass
+        rows = []
+        for at, line in enumerate(line for line in block.split(b"\n") if line.strip()):
+            try:
+                rows.append(strict_json(line))
+            except InputUnreadable as error:
+                raise CellWrong(at, None, error.message) from error
+        return self.values(rows)
+
+    def columns(self, raw: Raw) -> Batch:
+        """A JSON object of equally long arrays, one a column."""
+        values = strict_json(bytes(raw))
+        if not isinstance(values, dict):
+            raise FormWrong(f"expected an object of columns, got {show(values)}")
+        return self.named_columns(values)
+
+    def named_columns(self, values: dict[str, Any]) -> Batch:
+        """Columns by name, as lists; a single tensor may come under its own name."""
+        if self.signature.tensor and list(values) == [self.signature.tensor]:
+            return self.values(values[self.signature.tensor])
+        if not self.signature.named:
+            raise FormWrong("the model's columns have no names", f"Send rows: {self._form()}")
+        lengths = {name: len(cells) if isinstance(cells, list) else -1 for name, cells in values.items()}
+        lengths = {name: count for name, count in lengths.items() if name in self._names}
+        if not lengths or len(set(lengths.values())) > 1 or -1 in lengths.values():
+            if all(name in self._names for name in values) or set(self._names) <= set(values):
+                raise FormWrong(f"the columns are not equally long arrays: {lengths}")
+            self._check_names(values)
+        self._check_names(values)
+        count = next(iter(lengths.values()))
+        rows = [[_unwrapped(values[name][at]) if name in values else None for name in self._names] for at in range(count)]
+        return self.values(rows)
+
+    def ordered(self, raw: Raw, names: list[str]) -> Batch:
+        """A JSON array of rows whose cells come in the order of names; other names are passed over."""
+        if len(set(names)) < len(names):
+            raise FormWrong("the columns' names are not distinct")
+        if not self.signature.named or names == self._names:
+            return self.rows(raw)
+        self._check_names(dict.fromkeys(names))
+        values = strict_json(bytes(raw))
+        if not isinstance(values, list):
+            raise FormWrong(f"expected an array of rows, got {show(values)}")
+        at = {name: position for position, name in enumerate(names)}
+        rows: list[Any] = []
+        for index, row in enumerate(values):
+            if not isinstance(row, list) or len(row) != len(names):
+                raise CellWrong(index, None, f"the row has {_count(row)}, and there are {len(names)} names in columns")
+            rows.append([row[at[name]] if name in at else None for name in self._names])
+        return self.values(rows)
+
+    def values(self, rows: list[Any]) -> Batch:
+        """Rows as Python values: lists or tuples, dicts, or bare cells for a single column; slow, and exact on errors."""
+        inputs = self.signature.inputs
+        cells: list[list[Any]] = [[] for _ in inputs]
+        for index, row in enumerate(rows):
+            for at, value in enumerate(self._ordered_row(index, row)):
+                try:
+                    cells[at].append(_cell(value, inputs[at]))
+                except Refused as refused:
+                    raise CellWrong(index, at, refused.reason, refused.hint) from refused
+        return Batch(len(rows), [_column(values, column) for values, column in zip(cells, inputs, strict=True)])
+
+    def _from_tuples(self, rows: list[tuple[Any, ...]]) -> Batch:
+        if self._dtype is not None and rows:
+            return Batch(len(rows), matrix=_matrix(rows, self._dtype))
+        if not self._simple or not rows:
+            raise _Odd
+        try:
+            columns = [build(cells, column) for cells, column in zip(zip(*rows, strict=True), self.signature.inputs, strict=True)]
+        except (ValueError, OverflowError):
+            raise _Odd from None
+        if any(c.dtype.kind == "f" and c.dtype != np.float64 and np.isinf(c).any() for c in columns):
+            raise _Odd
+        return Batch(len(rows), columns)
+
+    def _from_records(self, records: list[Any], data: bytes, raw: Callable[[bytes], list[Any]]) -> Batch:
+        """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
+        colons = data.count(b":")
+        if colons != len(records) * len(self._names) and colons != sum(map(_colons, raw(data))):
+            raise _Odd
+        return self._from_tuples([msgspec.structs.astuple(record) for record in records])
+
+    def _ordered_row(self, index: int, row: Any) -> list[Any] | tuple[Any, ...]:
+        if isinstance(row, dict) and not (self.signature.inputs[0].shape and not self.signature.named):
+            return self._by_name(index, row)
+        width = len(self._names)
+        if width == 1 and not (isinstance(row, list | tuple) and len(row) == 1 and not self.signature.inputs[0].shape):
+            return [row]
+        if not isinstance(row, list | tuple) and hasattr(row, "tolist"):
+            row = row.tolist()
+        if not isinstance(row, list | tuple) or len(row) != width:
+            takes = f"the model takes {width}: {listed(self._names)}" if self.signature.named else f"the model takes {width}"
+            raise CellWrong(index, None, f"the row has {_count(row)}, {takes}")
+        return row
+
+    def _by_name(self, index: int, row: dict[str, Any]) -> list[Any]:
+        if self.signature.tensor and list(row) == [self.signature.tensor]:
+            return list(self._ordered_row(index, row[self.signature.tensor]))
+        if not self.signature.named:
+            raise CellWrong(index, None, "the model's columns have no names", f"Send rows: {self._form()}")
+        for at, column in enumerate(self.signature.inputs):
+            if column.required and column.name not in row:
+                near = _near(str(column.name), list(row))
+                raise CellWrong(index, None, f"the column {column.name!r} is missing", near or f"There is: {listed(list(row))}")
+            if not column.required and column.name not in row:
+                row = {**row, self._names[at]: None}
+        return [row[name] for name in self._names]
+
+    def _check_names(self, given: dict[str, Any]) -> None:
+        check_names(self.signature, list(given))
+
+    def _form(self) -> str:
+        return json.dumps({"data": self.signature.example()})
+
+
+def check_names(signature: Signature, given: list[str]) -> None:
+    """That all required columns are among the given names. Raises FormWrong, with the nearest name."""
+    for column in signature.inputs:
+        if column.required and column.name is not None and column.name not in given:
+            hint = _near(column.name, given) or f"There is: {listed(given)}. The model takes: {listed(signature.names)}"
+            raise FormWrong(f"the column {column.name!r} is missing", hint)
+
+
+def _near(name: str, given: list[str]) -> str:
+    plain = "".join(name.lower().split())
+    for other in given:
+        if "".join(other.lower().split()) == plain:
+            return f"There is {other!r}: names must match to the letter"
+    return ""
+
+
+def place_in_json(path: str, error: CellWrong, signature: Signature, named: bool) -> CellWrong:
+    """The error with a JSON path to its cell: $.data[0][2], or $.dataframe_records[0].age."""
+    place = f"{path}[{error.row}]"
+    if error.column is not None:
+        name = signature.names[error.column]
+        step = f".{name}" if name.isidentifier() else f"[{json.dumps(name)}]"
+        place += step if named else f"[{error.column}]"
+        if not named and signature.named:
+            place += f" ({name})"
+    return error.at(place)
+
+
+def json_type(column: Column) -> Any:
+    """The msgspec type of one cell."""
+    cell = column.cell
+    kinds: dict[str, Any] = {"bool": bool, "float": float, "text": str, "datetime": str, "binary": str}
+    kind = kinds.get(cell.kind) or Annotated[int, Meta(ge=max(cell.low, -(2**63)), le=min(cell.high, 2**63 - 1))]
+    if column.shape:
+        for size in reversed(column.shape):
+            kind = Annotated[list[kind], Meta(min_length=size, max_length=size)] if size >= 0 else list[kind]  # type: ignore[valid-type]
+        return kind
+    return kind | None if column.nullable else kind
+
+
+def _matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray:
+    if dtype[0] != "f" or dtype == "float64":
+        return np.array(rows, dtype)
+    with np.errstate(over="ignore"):
+        matrix = np.array(rows, "float64").astype(dtype)
+    if np.isinf(matrix).any():
+        raise _Odd
+    return matrix
+
+
+def _record(signature: Signature) -> type[msgspec.Struct] | None:
+    """A struct whose fields are the columns; None where the columns have no names, or names that msgspec cannot have."""
+    if not signature.named or not all(column.required for column in signature.inputs):
+        return None
+    fields = [(f"c{at}", json_type(column)) for at, column in enumerate(signature.inputs)]
+    try:
+        return msgspec.defstruct("Row", fields, rename={f"c{at}": name for at, name in enumerate(signature.names)})
+    except ValueError:
+        return None
+
+
+_RAW_RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAW_RECORDS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+
+
+def _colons(record: dict[str, msgspec.Raw]) -> int:
+    """How many colons an object has in which no key comes twice."""
+    return len(record) + sum(key.count(":") + bytes(value).count(b":") for key, value in record.items())
+
+
+class _Odd(Exception):
+    """The fast road cannot tell; the slow one will."""
+
+
+def strict_json(data: bytes) -> Any:
+    """One JSON document by the standard's grammar; 1e400 as inf, for the cell grammar to refuse. Raises InputUnreadable.
+
+    A key that comes twice is refused: which one was meant?
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise InputUnreadable(f"not valid JSON: {error.msg} at byte {error.pos}", _json_hint(data, error.pos)) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"not valid UTF-8 at byte {error.start}") from error
+    except RecursionError:
+        raise InputUnreadable("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise InputUnreadable(f"not valid JSON: {error}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {show(twice)} comes twice in one object")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON; write null")
+
+
+def _json_hint(data: bytes, position: int) -> str:
+    if data.lstrip()[:1] == b"'":
+        return "The body starts with ': your shell kept the quotes. Put the JSON in double quotes, escaped, or in a file: -d @body.json"
+    if data[position : position + 1] == b"'":
+        return "JSON wants double quotes"
+    return ""
+
+
+def _second_mark(data: bytes) -> bytes:
+    """The first byte of the array's first element."""
+    head = data[:256].lstrip()
+    return head[1:].lstrip()[:1] if head[:1] == b"[" else b""
+
+
+def _cell(value: Any, column: Column) -> Any:
+    if not column.shape:
+        return from_value(_unwrapped(value), column)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return _nested(value, column, column.shape)
+
+
+def _nested(value: Any, column: Column, shape: tuple[int, ...]) -> Any:
+    if not shape:
+        return from_value(value, column)
+    if not isinstance(value, list | tuple) or (shape[0] >= 0 and len(value) != shape[0]):
+        raise Refused(f"expected {shape[0] if shape[0] >= 0 else 'an array of'} values, got {_count(value)} (shape {list(column.shape)})")
+    return [_nested(item, column, shape[1:]) for item in value]
+
+
+def _column(cells: list[Any], column: Column) -> np.ndarray:
+    if not column.shape:
+        return build(cells, column)
+    try:
+        return np.array(cells, column.cell.dtype)
+    except ValueError as error:
+        raise FormWrong(f"the rows of {column.name or 'the tensor'} differ in shape") from error
+
+
+def _unwrapped(value: Any) -> Any:
+    """A scalar column may come as a tensor of shape (rows, 1)."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _count(row: Any) -> str:
+    if not isinstance(row, list | tuple):
+        return f"{show(row)} instead of an array"
+    return f"{len(row)} value{'' if len(row) == 1 else 's'}"
+

@@ -1,0 +1,87 @@
+"""Bytes on disk: writes that are whole or not at all, digests, and paths that stay inside their folder."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from foretell.errors import ModelUnreadable
+
+_CHUNK = 1 << 20
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Writes all of data under path, or leaves what was there; survives a crash at any point. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_durable(source: Path, target: Path) -> None:
+    """Copies one regular file's bytes and syncs them. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as read, target.open("xb") as write:
+        while chunk := read.read(_CHUNK):
+            write.write(chunk)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def files_under(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a model, as ("a/b", path), in order; a single file stands for itself.
+
+    Raises ModelUnreadable for a link or a special file: what a model is must lie inside its folder.
+    """
+    if root.is_file():
+        yield root.name, root
+        return
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ModelUnreadable(f"{path} is a link or a special file; a model's folder holds plain files only")
+        if path.is_file():
+            yield path.relative_to(root).as_posix(), path
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """One digest for a model's files, {"a/b": sha256 in hex}: "sha256:" and the sha256 of the sorted lines."""
+    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def contained(folder: Path, relative: str) -> Path:
+    """The path of a file that a model names, which must exist inside the model's folder. Raises ModelUnreadable."""
+    path = folder / relative
+    if not relative or "\0" in relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise ModelUnreadable(f"{folder}: the model names the file {relative!r}, which is not inside its folder")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelUnreadable(f"{folder}: the model names {relative!r}, a link that leads out of its folder")
+    if not path.exists():
+        raise ModelUnreadable(f"{folder}: the model names {relative!r}, but there is no such file")
+    return path

@@ -1,0 +1,239 @@
+"""CSV → rows, typed by the signature. Arrow parses; a block that it might read otherwise than the cell grammar is read
+again as text, cell by distinct cell, which is also how a bad cell gets its place."""
+
+import csv
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from foretell.batch import Batch
+from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, from_arrow, from_texts, show
+from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.rows import check_names
+from foretell.signature import Signature, listed
+from foretell.tables.files import Block, Text
+from foretell.tables.kept import Keep, Kept, Rows
+
+_ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
+_NUMERIC = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CsvOptions:
+    """How CSV is written: the cells' text, the delimiter (one ASCII character)."""
+
+    rules: TextRules = TextRules()
+    delimiter: str = ","
+
+
+class CsvReader:
+    """Reads a CSV text whose header comes first. Raises InputError, with the line and column of the first bad cell."""
+
+    def __init__(self, text: Text, signature: Signature, keep: Keep, options: CsvOptions) -> None:
+        self._name = text.name
+        self._signature = signature
+        self._options = options
+        self._record = _record_pattern(options.delimiter)
+        self.header = self._read_header(text)
+        self._at = self._positions()
+        self.kept = keep.choose(self.header, signature)
+        self._kept_at = [self.header.index(name) for name in self.kept]
+        self._integers = any(column.cell.kind == "int" for column in signature.inputs)
+
+    def cut(self, data: bytes) -> int:
+        """Where the last whole record ends. A newline inside quotes ends none; a quote counts only where it opens a field."""
+        if b'"' not in data:
+            return data.rfind(b"\n") + 1
+        whole = 0
+        for record in self._record.finditer(data):
+            if record.start() != whole:
+                break
+            whole = record.end()
+        return whole
+
+    def parse(self, block: Block) -> Rows:
+        """The rows of a block."""
+        try:
+            if (rows := self._fast(block.data)) is not None:
+                return rows
+        except (pa.ArrowInvalid, CellWrong):
+            pass
+        try:
+            return self._exact(block)
+        except CellWrong as error:
+            raise self.place(block, error) from error
+
+    def _fast(self, data: bytes) -> Rows | None:
+        """Typed by Arrow; None where its reading may differ from the grammar's.
+
+        Numbers and words know null by other rules, so a block that has both is read twice, unless only carried words
+        are at stake and no cell is an empty string in quotes.
+        """
+        if self._integers and (b"0x" in data or b"0X" in data):
+            return None
+        numbers = {str(at): _ARROW_TYPES[c.cell.kind] for at, c in self._given() if c.cell.kind in _ARROW_TYPES}
+        inputs = {str(at) for at, _ in self._given()}
+        words = {name: pa.string() for name in (*inputs, *map(str, self._kept_at)) if name not in numbers}
+        both = {str(at) for at in self._kept_at} & set(numbers)
+        read_once = not both and not inputs & set(words) and b'""' not in data
+        if read_once:
+            table = self._read(data, numbers | words, [*self._options.rules.nulls], quoted=True)
+            texts = table
+        else:
+            table = self._read(data, numbers, [*self._options.rules.nulls], quoted=True) if numbers else None
+            texts = self._read(data, words | dict.fromkeys(both, pa.string()), [""], quoted=False)
+        rows = texts.num_rows
+        columns = []
+        for index, column in enumerate(self._signature.inputs):
+            name = str(self._at[index])
+            if table is not None and name in numbers:
+                if column.cell.kind == "float" and _has_stray_nan(table.column(name)):
+                    return None
+                columns.append(from_arrow(table.column(name), column, index))
+            else:
+                columns.append(self._words(texts, index))
+        kept = [_whole(texts.column(str(at)), empty_is_null=read_once) for at in self._kept_at]
+        return Rows(Batch(rows, columns), Kept(self.kept, kept))
+
+    def _exact(self, block: Block) -> Rows:
+        """Every cell as text, by the cell grammar."""
+        wanted = {str(at): pa.string() for at in (*(at for at, _ in self._given()), *self._kept_at)}
+        try:
+            texts = self._read(block.data, wanted, [""], quoted=False)
+        except pa.ArrowInvalid as error:
+            raise self._diagnosis(block, error) from error
+        columns = [self._words(texts, index) for index in range(len(self._signature.inputs))]
+        kept = [_whole(texts.column(str(at)), empty_is_null=False) for at in self._kept_at]
+        return Rows(Batch(texts.num_rows, columns), Kept(self.kept, kept))
+
+    def _words(self, texts: pa.Table, index: int) -> np.ndarray:
+        """An input from its text; all null where the file does not have it."""
+        at = self._at[index]
+        given = pa.nulls(texts.num_rows, pa.string()) if at is None else texts.column(str(at))
+        return from_texts(given, self._signature.inputs[index], index, self._options.rules)
+
+    def place(self, block: Block, error: CellWrong) -> CellWrong:
+        """The error with file, line and column."""
+        line = self._line_of(block, error.row)
+        if error.column is None:
+            return error.at(f"{self._name}, line {line}")
+        at = self._at[error.column]
+        name = self.header[at] if at is not None else self._signature.names[error.column]
+        return error.at(f"{self._name}, line {line}, column {name!r}")
+
+    def _read(self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool) -> pa.Table:
+        return arrow_csv.read_csv(
+            pa.BufferReader(data),
+            read_options=arrow_csv.ReadOptions(
+                column_names=[str(at) for at in range(len(self.header))], block_size=max(len(data), 1) + 1
+            ),
+            parse_options=arrow_csv.ParseOptions(delimiter=self._options.delimiter, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=nulls,
+                strings_can_be_null=not quoted,
+                quoted_strings_can_be_null=quoted,
+                true_values=TRUE_TEXT,
+                false_values=FALSE_TEXT,
+                decimal_point=self._options.rules.decimal,
+            ),
+        )
+
+    def _given(self) -> list[tuple[int, Column]]:
+        """(position in the file, column) for every input that the file has."""
+        pairs = zip(self._at, self._signature.inputs, strict=True)
+        return [(at, column) for at, column in pairs if at is not None]
+
+    def _read_header(self, text: Text) -> list[str]:
+        block = text.record(lambda data: match.end() if (match := self._record.match(data)) else 0)
+        while block is not None and not block.data.strip():
+            block = text.record(lambda data: match.end() if (match := self._record.match(data)) else 0)
+        if block is None:
+            raise InputUnreadable(f"{self._name} is empty", f"A header comes first: {listed(self._signature.names)}")
+        try:
+            header = next(csv.reader([block.data.decode()], delimiter=self._options.delimiter))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputUnreadable(f"{self._name}, line {block.line}: the header cannot be read: {error}", _ENCODING_HINT) from error
+        if all(_NUMERIC.fullmatch(name) for name in header):
+            raise FormWrong(
+                f"{self._name}, line {block.line}: the first line holds numbers, not names",
+                f"A header comes first: {listed(self._signature.names)}",
+            )
+        return header
+
+    def _positions(self) -> list[int | None]:
+        """Where each input stands in the file; None for one that may be absent, and is."""
+        signature, header = self._signature, self.header
+        if not signature.tabular:
+            raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON")
+        if not signature.named:
+            if len(header) != len(signature.inputs):
+                takes = f"the model takes {len(signature.inputs)} columns by position, and {self._name} has {len(header)}"
+                raise FormWrong(takes, self._delimiter_hint() or "Leave just those, or name the model's columns with --schema FILE")
+            return list(range(len(header)))
+        try:
+            check_names(signature, header)
+        except FormWrong as error:
+            raise FormWrong(f"{self._name}: {error.message}", self._delimiter_hint() or error.hint) from error
+        for name in signature.names:
+            if header.count(name) > 1:
+                raise FormWrong(f"{self._name} has the column {name!r} twice", "Which one is meant? Rename the other")
+        return [header.index(name) if name in header else None for name in signature.names]
+
+    def _delimiter_hint(self) -> str:
+        for other in ";\t|,":
+            if len(self.header) == 1 and other in self.header[0] and other != self._options.delimiter:
+                return f"The header looks separated by {other!r}: --delimiter {other!r}"
+        return ""
+
+    def _diagnosis(self, block: Block, error: Exception) -> InputUnreadable | CellWrong:
+        try:
+            block.data.decode()
+        except UnicodeDecodeError as bad:
+            line = block.line + block.data.count(b"\n", 0, bad.start)
+            return InputUnreadable(f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", _ENCODING_HINT)
+        width = len(self.header)
+        for row, record in enumerate(self._records(block.data)):
+            fields = next(csv.reader([record.decode()], delimiter=self._options.delimiter))
+            if len(fields) != width:
+                return CellWrong(row, None, f"{len(fields)} value{'s' * (len(fields) != 1)}, and the header has {width}")
+        return InputUnreadable(f"{self._name}, from line {block.line}: {show(str(error))}")
+
+    def _records(self, data: bytes) -> list[bytes]:
+        return [record for match in self._record.finditer(data) if (record := match.group()).strip(b"\r\n")]
+
+    def _line_of(self, block: Block, row: int) -> int:
+        line, seen = block.line, -1
+        for match in self._record.finditer(block.data):
+            record = match.group()
+            seen += bool(record.strip(b"\r\n"))
+            if seen == row:
+                return line
+            line += record.count(b"\n")
+        return line
+
+
+_ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
+
+
+def _record_pattern(delimiter: str) -> re.Pattern[bytes]:
+    """One record: fields that are quoted, with "" for a quote, or plain, up to a newline. Possessive, so linear in time."""
+    plain = b"[^" + re.escape(delimiter.encode()) + b"\n]*+"
+    one = rb'(?:"(?:[^"]++|"")*+"' + plain + rb'|(?!")' + plain + b")"
+    return re.compile(one + b"(?:" + re.escape(delimiter.encode()) + one + b")*+\n")
+
+
+def _has_stray_nan(values: pa.ChunkedArray) -> bool:
+    """A NaN that is no null was spelled in one of Arrow's ways, not in one of the grammar's."""
+    return any(np.isnan(chunk.drop_null().to_numpy(zero_copy_only=False)).any() for chunk in values.chunks)
+
+
+def _whole(values: pa.ChunkedArray, *, empty_is_null: bool) -> pa.Array:
+    """One array, null where the cell was empty and not quoted."""
+    array = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], pa.string())
+    return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array) if empty_is_null else array

@@ -1,0 +1,71 @@
+"""Rows → CSV: a line a row, quotes only where a cell needs them, in Arrow's vectorised text functions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from foretell.batch import Answers
+from foretell.tables.kept import Kept
+
+
+class CsvWriter:
+    """Carried columns, then predictions; a header first. Nulls as empty cells, empty strings as \"\"."""
+
+    def __init__(self, kept: list[str], answers: list[str], prediction: str, delimiter: str = ",") -> None:
+        self._names = [*kept, *answers]
+        self._prediction = prediction
+        self._delimiter = delimiter
+        self._special = f'["\r\n{_in_class(delimiter)}]'
+
+    def start(self) -> bytes:
+        return self._lines([pa.array([name], pa.string()) for name in self._names])
+
+    def rows(self, kept: Kept, answers: Answers) -> bytes:
+        columns = [self._quoted(column) for column in kept.as_text()]
+        columns += [self._text(values) for _, values in answers.columns(self._prediction)]
+        return self._lines(columns, quoted=True)
+
+    def end(self) -> bytes:
+        return b""
+
+    def _text(self, values: np.ndarray) -> pa.Array:
+        if values.dtype.kind in "OUS":
+            return self._quoted(pa.array([None if v is None else str(v) for v in values.tolist()], pa.string()))
+        return text_of(values)
+
+    def _quoted(self, column: pa.Array) -> pa.Array:
+        """Quotes around a cell with a delimiter, quote or newline in it, and around one that is empty but not null."""
+        needed = pc.or_(pc.match_substring_regex(column, self._special), pc.equal(column, ""))
+        if not pc.any(needed).as_py():
+            return column
+        wrapped = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
+        return pc.if_else(needed, wrapped, column)
+
+    def _lines(self, columns: Sequence[pa.Array], *, quoted: bool = False) -> bytes:
+        if not columns or not len(columns[0]):
+            return b""
+        cells = columns if quoted else [self._quoted(column) for column in columns]
+        lines = pc.binary_join_element_wise(
+            *cells, self._delimiter, null_handling="replace", null_replacement=""
+        )
+        if len(cells) == 1:
+            lines = pc.if_else(pc.equal(lines, ""), '""', lines)
+        whole = pa.ListArray.from_arrays([0, len(lines)], lines)
+        return pc.binary_join(whole, "\n")[0].as_buffer().to_pybytes() + b"\n"
+
+
+def text_of(values: np.ndarray) -> pa.Array:
+    """Numbers, booleans and dates as text; floats as doubles in their shortest form; null where not finite or NaT."""
+    if values.dtype.kind == "f":
+        wide = values.astype("float64", copy=False)
+        text = pa.array(wide, mask=~np.isfinite(wide)).cast(pa.string())
+        return pc.if_else(pc.match_substring_regex(text, "^-?[0-9]+$"), pc.binary_join_element_wise(text, ".0", ""), text)
+    if values.dtype.kind == "M":
+        return pa.array([None if np.isnat(v) else str(v) for v in values], pa.string())
+    return pa.array(values).cast(pa.string())
+
+
+def _in_class(delimiter: str) -> str:
+    return "\\" + delimiter if delimiter in "\\]^-" else delimiter

@@ -1,0 +1,86 @@
+"""The input's columns that the model does not take (ids, keys): carried to the output as they came."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from foretell.batch import Batch
+from foretell.errors import UsageError
+from foretell.signature import Signature, listed
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which columns to carry: all that the model does not take, or just those named."""
+
+    names: tuple[str, ...] | None = None
+
+    def choose(self, given: list[str], signature: Signature) -> list[str]:
+        """The columns to carry, of those given, in their order. Raises UsageError for one that is not there."""
+        if self.names is None:
+            taken = set(signature.names) if signature.named else set(given)
+            return [name for name in given if name not in taken]
+        for name in self.names:
+            if name not in given:
+                raise UsageError(f"--keep {name}: the input has no such column", f"It has: {listed(given)}")
+        return list(self.names)
+
+
+ALL = Keep()
+NONE = Keep(())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Carried cells. texts: a column of text each, null where the cell was empty; records: or a JSON object a row."""
+
+    names: list[str] = field(default_factory=list)
+    texts: list[pa.Array] = field(default_factory=list)
+    records: list[dict[str, msgspec.Raw]] | None = None
+
+    def as_text(self) -> list[pa.Array]:
+        """A string array each: JSON strings as their text, null as null, other JSON values as they were written."""
+        if self.records is None:
+            return self.texts
+        return [pa.array([_text(row.get(name)) for row in self.records], pa.string()) for name in self.names]
+
+    def as_records(self, rows: int) -> list[dict[str, Any]]:
+        """An object a row, ready for JSON; text stays text."""
+        if self.records is not None:
+            return list(self.records)
+        columns = [column.to_pylist() for column in self.texts]
+        if not columns:
+            return [{} for _ in range(rows)]
+        return [dict(zip(self.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a reader makes of a block: rows for the model, and what is carried along."""
+
+    batch: Batch
+    kept: Kept
+
+    def slices(self, rows: int) -> "list[Rows]":
+        """The same rows in pieces of at most so many."""
+        return [self.slice(start, min(start + rows, self.batch.rows)) for start in range(0, self.batch.rows, rows)]
+
+    def slice(self, start: int, stop: int) -> "Rows":
+        kept = Kept(
+            self.kept.names,
+            [column.slice(start, stop - start) for column in self.kept.texts],
+            None if self.kept.records is None else self.kept.records[start:stop],
+        )
+        return Rows(self.batch[start:stop], kept)
+
+
+def _text(value: msgspec.Raw | None) -> str | None:
+    if value is None:
+        return None
+    raw = bytes(value)
+    if raw[:1] == b'"':
+        return str(json.loads(raw))
+    return None if raw == b"null" else raw.decode()
