@@ -175,12 +175,22 @@ def from_arrow(values: pa.Array, column: Column, at: int) -> np.ndarray:
     if kind == "int" and pa.types.is_integer(given) and not values.null_count:
         return _integers(values, column, at)
     if kind == "bool" and pa.types.is_boolean(given) and not values.null_count:
-        return values.to_numpy(zero_copy_only=False)
+        return to_numpy(values)
     if kind == "text" and (pa.types.is_string(given) or pa.types.is_large_string(given)):
         return build(values.to_pylist(), column)
     if kind == "datetime" and (pa.types.is_date(given) or pa.types.is_timestamp(given)):
         return _moments(values, column, at)
     return _each_distinct(values, at, column, lambda value: from_value(value, column))
+
+
+def to_numpy(values: pa.Array) -> np.ndarray:
+    """A primitive array as numpy, floats' nulls as NaN. (Arrow's own conversion imports pandas where it is installed.)"""
+    if pa.types.is_boolean(values.type):
+        return to_numpy(values.cast(pa.uint8())).view(bool)
+    dtype = np.dtype(values.type.to_pandas_dtype())
+    if dtype.kind == "f" and values.null_count:
+        values = values.fill_null(pa.scalar(float("nan"), values.type))
+    return np.frombuffer(values.buffers()[1], dtype, len(values), values.offset * dtype.itemsize)
 
 
 def _each_distinct(values: Any, at: int, column: Column, read: Callable[[Any], Any]) -> np.ndarray:
@@ -197,7 +207,7 @@ def _each_distinct(values: Any, at: int, column: Column, read: Callable[[Any], A
         except Refused as refused:
             cells.append(None)
             wrong[code] = refused
-    codes = coded.indices.to_numpy(zero_copy_only=False)
+    codes = to_numpy(coded.indices)
     if wrong:
         row = int(np.isin(codes, list(wrong)).argmax())
         refused = wrong[int(codes[row])]
@@ -214,7 +224,7 @@ def _each(values: Iterable[Any], at: int, read: Callable[[Any], Any]) -> Iterabl
 
 
 def _floats(values: pa.Array, column: Column, at: int) -> np.ndarray:
-    wide = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    wide = to_numpy(values.cast(pa.float64(), safe=False))
     with np.errstate(over="ignore"):
         array = wide.astype(column.cell.dtype, copy=False)
     infinite = np.isinf(array)
@@ -225,7 +235,7 @@ def _floats(values: pa.Array, column: Column, at: int) -> np.ndarray:
 
 
 def _integers(values: pa.Array, column: Column, at: int) -> np.ndarray:
-    array: np.ndarray = values.to_numpy(zero_copy_only=False)
+    array = to_numpy(values)
     cell = column.cell
     out = (array < cell.low) | (array > cell.high)
     if out.any():

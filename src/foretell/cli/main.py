@@ -35,6 +35,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
+        if name == "models":
+            without_pandas()
         command: click.Command = importlib.import_module(_COMMANDS[name][0]).command
         return command
 
@@ -90,6 +92,18 @@ def show_error(error: ForetellError) -> None:
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+def without_pandas() -> None:
+    """Keeps pyarrow from importing pandas, if it is installed, at its first array: 0.4 s to recognise frames that no
+    command ever gives it. A model that needs pandas still imports it."""
+    import pyarrow
+
+    if "pandas" not in sys.modules:
+        sys.modules["pandas"] = None  # type: ignore[assignment]
+        with contextlib.suppress(AttributeError, ImportError):
+            pyarrow.array([])
+        del sys.modules["pandas"]
 
 
 def option(name: str, *flags: str, **more: Any) -> Any:

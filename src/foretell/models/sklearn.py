@@ -180,7 +180,7 @@ class SklearnEngine:
             return batch.matrix if columns[0].ndim == 1 else columns[0]
         import pandas as pd
 
-        columns = [_missing_as_nan(column) for column in batch.columns]
+        columns = [pd.Series(_missing_as_nan(column), dtype=column.dtype) for column in batch.columns]
         return pd.DataFrame(dict(zip(self._names, columns, strict=True)), copy=False)
 
 

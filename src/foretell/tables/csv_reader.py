@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from foretell.batch import Batch
-from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, from_arrow, from_texts, show
+from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, from_arrow, from_texts, show, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.rows import check_names
 from foretell.signature import Signature, listed
@@ -218,6 +218,7 @@ class CsvReader:
         return line
 
 
+_EMPTY = pa.scalar("", pa.string())
 _ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
 
 
@@ -230,10 +231,10 @@ def _record_pattern(delimiter: str) -> re.Pattern[bytes]:
 
 def _has_stray_nan(values: pa.ChunkedArray) -> bool:
     """A NaN that is no null was spelled in one of Arrow's ways, not in one of the grammar's."""
-    return any(np.isnan(chunk.drop_null().to_numpy(zero_copy_only=False)).any() for chunk in values.chunks)
+    return any(np.isnan(to_numpy(chunk.drop_null())).any() for chunk in values.chunks)
 
 
 def _whole(values: pa.ChunkedArray, *, empty_is_null: bool) -> pa.Array:
     """One array, null where the cell was empty and not quoted."""
     array = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], pa.string())
-    return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array) if empty_is_null else array
+    return pc.if_else(pc.equal(array, _EMPTY), pa.scalar(None, pa.string()), array) if empty_is_null else array

@@ -10,6 +10,15 @@ from foretell.batch import Answers
 from foretell.tables.kept import Kept
 
 
+def _word(text: str) -> pa.Scalar:
+    """Typed: from a bare str Arrow would infer a type, and import pandas to do so."""
+    return pa.scalar(text, pa.string())
+
+
+_EMPTY = _word("")
+_QUOTE = _word('"')
+
+
 class CsvWriter:
     """Carried columns, then predictions; a header first. Nulls as empty cells, empty strings as \"\"."""
 
@@ -37,10 +46,10 @@ class CsvWriter:
 
     def _quoted(self, column: pa.Array) -> pa.Array:
         """Quotes around a cell with a delimiter, quote or newline in it, and around one that is empty but not null."""
-        needed = pc.or_(pc.match_substring_regex(column, self._special), pc.equal(column, ""))
+        needed = pc.or_(pc.match_substring_regex(column, self._special), pc.equal(column, _EMPTY))
         if not pc.any(needed).as_py():
             return column
-        wrapped = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
+        wrapped = pc.binary_join_element_wise(_QUOTE, pc.replace_substring(column, '"', '""'), _QUOTE, _EMPTY)
         return pc.if_else(needed, wrapped, column)
 
     def _lines(self, columns: Sequence[pa.Array], *, quoted: bool = False) -> bytes:
@@ -48,12 +57,12 @@ class CsvWriter:
             return b""
         cells = columns if quoted else [self._quoted(column) for column in columns]
         lines = pc.binary_join_element_wise(
-            *cells, self._delimiter, null_handling="replace", null_replacement=""
+            *cells, _word(self._delimiter), null_handling="replace", null_replacement=""
         )
         if len(cells) == 1:
-            lines = pc.if_else(pc.equal(lines, ""), '""', lines)
-        whole = pa.ListArray.from_arrays([0, len(lines)], lines)
-        return pc.binary_join(whole, "\n")[0].as_buffer().to_pybytes() + b"\n"
+            lines = pc.if_else(pc.equal(lines, _EMPTY), _word('""'), lines)
+        whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+        return pc.binary_join(whole, _word("\n"))[0].as_buffer().to_pybytes() + b"\n"
 
 
 def text_of(values: np.ndarray) -> pa.Array:
@@ -61,7 +70,7 @@ def text_of(values: np.ndarray) -> pa.Array:
     if values.dtype.kind == "f":
         wide = values.astype("float64", copy=False)
         text = pa.array(wide, mask=~np.isfinite(wide)).cast(pa.string())
-        return pc.if_else(pc.match_substring_regex(text, "^-?[0-9]+$"), pc.binary_join_element_wise(text, ".0", ""), text)
+        return pc.if_else(pc.match_substring_regex(text, "^-?[0-9]+$"), pc.binary_join_element_wise(text, _word(".0"), _EMPTY), text)
     if values.dtype.kind == "M":
         return pa.array([None if np.isnat(v) else str(v) for v in values], pa.string())
     return pa.array(values).cast(pa.string())
