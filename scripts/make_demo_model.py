@@ -25,6 +25,8 @@ def main(folder: Path) -> None:
     (folder / "iris").mkdir(exist_ok=True)
     (folder / "iris" / "model.onnx").write_bytes(model.SerializeToString())
     (folder / "iris" / "MLmodel").write_text(_mlmodel())
+    split = {"columns": COLUMNS, "data": flowers.data[:1].tolist()}
+    (folder / "iris" / "input_example.json").write_text(json.dumps(split) + "\n")
     lines = ["flower," + ",".join(COLUMNS)]
     lines += [f"iris-{at:03}," + ",".join(map(str, row)) for at, row in enumerate(flowers.data.tolist(), 1)]
     (folder / "batch_input.csv").write_text("\n".join(lines) + "\n")
@@ -34,6 +36,7 @@ def _mlmodel() -> str:
     inputs = [{"type": "double", "name": name, "required": True} for name in COLUMNS]
     described = {
         "flavors": {"onnx": {"data": "model.onnx"}, "python_function": {"loader_module": "mlflow.onnx", "data": "model.onnx"}},
+        "saved_input_example_info": {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"},
         "signature": {"inputs": json.dumps(inputs)},
     }
     return yaml.safe_dump(described, sort_keys=False, width=200)

@@ -183,11 +183,15 @@ def from_arrow(values: pa.Array, column: Column, at: int) -> np.ndarray:
     return _each_distinct(values, at, column, lambda value: from_value(value, column))
 
 
+_ARROW_FLOATS = {"double": "float64", "float": "float32", "halffloat": "float16"}
+
+
 def to_numpy(values: pa.Array) -> np.ndarray:
     """A primitive array as numpy, floats' nulls as NaN. (Arrow's own conversion imports pandas where it is installed.)"""
     if pa.types.is_boolean(values.type):
         return to_numpy(values.cast(pa.uint8())).view(bool)
-    dtype = np.dtype(values.type.to_pandas_dtype())
+    name = str(values.type)
+    dtype = np.dtype(_ARROW_FLOATS.get(name, name))
     if dtype.kind == "f" and values.null_count:
         values = values.fill_null(pa.scalar(float("nan"), values.type))
     return np.frombuffer(values.buffers()[1], dtype, len(values), values.offset * dtype.itemsize)

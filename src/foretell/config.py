@@ -1,10 +1,18 @@
-"""Every setting: its default, its environment variables in order of precedence, its unit and one line for people.
+"""What both doors show and take: when to use which way, and every setting: its default, its environment variables in order of precedence, its unit and one line for people.
 
 Precedence: default < environment < flag. Settings stop at the doors: `cli` unpacks them into plain arguments.
 """
 
 from dataclasses import dataclass
 from typing import Any
+
+
+WHEN = (
+    "predict: the rows are there already (a file, last night's orders). Most rows a second, nothing kept running.",
+    "serve:   somebody waits for the answer (a page, a payment). One row in milliseconds, as long as it runs.",
+    "Both give the same answers. Unsure? If an hour-old answer still helps, predict; if not, serve.",
+)
+"""When to use which way, in three lines."""
 
 
 @dataclass(frozen=True)

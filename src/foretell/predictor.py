@@ -116,6 +116,15 @@ class Predictor:
         for start, stop in zip([0, *edges], edges, strict=False):
             yield answers[start:stop]
 
+    def first_bad(self, batch: Batch, call: Call, error: ForetellError) -> tuple[int, ForetellError] | None:
+        """The first row that the model cannot answer, found by halving, and its own error; None where error, which the
+        whole batch met, is not one row's fault."""
+        if isinstance(error, UsageError | FormWrong) or not self.rowwise:
+            return None
+        edges = list(range(1, batch.rows + 1))
+        outcomes = enumerate(self.predict_apart(batch, edges, call))
+        return next(((row, got) for row, got in outcomes if isinstance(got, ForetellError)), None)
+
     def empty(self, call: Call) -> Answers:
         """Answers to no rows, in the shape of those to the example row, where the model can answer that one."""
         try:

@@ -1,4 +1,107 @@
 """`foretell models serve`: a model behind a port."""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
 import click
+
+from foretell.cli.main import option
+from foretell.cli.predict import cast, casts, env_manager
+from foretell.cli.trusting import find_asking
+from foretell.predictor import Found, Predictor, find, load
+from foretell.serve import workers as workers_
+from foretell.serve.console import curl
+from foretell.serve.server import Limits, run
+from foretell.serve.sockets import bind
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
 @click.command()
-def serve(): ...
+@click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
+@option("port", "-p", "--port", type=click.IntRange(0, 65535))
+@option("host", "-h", "--host")
+@option("timeout", "-t", "--timeout", type=click.FloatRange(min=0, min_open=True))
+@option("workers", "-w", "--workers", type=click.IntRange(1, 256))
+@env_manager
+@cast
+@option("max_body_mb", type=click.FloatRange(min=0, min_open=True))
+@option("access_log", type=click.Choice(["all", "errors", "none"]))
+@click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
+@option("schema")
+@option("registry")
+@option("trust", is_flag=True)
+def serve(**given: Any) -> None:
+    """Answer requests for predictions over HTTP.
+
+    \b
+    foretell models serve -m models:/my-model/Production -p 1234
+    curl -X POST -H 'Content-Type: application/json' -d '{"data": [[5.1, 3.5, 1.4, 0.2]]}' http://localhost:1234/invocations
+
+    POST /invocations takes JSON, CSV and JSON Lines; GET / is a page to try it on.
+    """
+    found = find_asking(given["model_uri"], given["registry"], given["trust"])
+    sockets = bind(given["host"], given["port"])
+    port = sockets[0].getsockname()[1]
+    if given["host"] and given["host"] not in _LOCAL:
+        click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
+    if given["workers"] > 1:
+        supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
+        sys.exit(supervisor.run(lambda: _announce(found, port, "")))
+    predictor = _loaded(found, given)
+    run(
+        predictor,
+        sockets,
+        _limits(given),
+        access_log=given["access_log"],
+        debug=given["debug"],
+        accepting=lambda: _announce(found, port, curl(predictor, port)),
+    )
+
+
+@click.command(name="serve-worker", hidden=True)
+@click.argument("settings")
+@click.argument("listeners")
+@click.argument("ready", type=int)
+@click.argument("alive", type=int)
+def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
+    """One of several server processes; started by `serve -w N`."""
+    given = json.loads(settings)
+    sockets, accepting = workers_.inherited(listeners, ready, alive)
+    predictor = _loaded(find(given["model_uri"], registry=given["registry"]), given)
+    run(
+        predictor, sockets, _limits(given), access_log=given["access_log"], debug=given["debug"], accepting=accepting
+    )
+
+
+def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
+    """The same model for every worker: the version that was resolved, and its digest if it is trusted."""
+    resolved = found.resolved
+    uri = given["model_uri"] if resolved.version is None else f"models:/{resolved.name}/{resolved.version}"
+    if found.settled.trusted:
+        os.environ["FORETELL_TRUST"] = resolved.digest
+    settings = {**given, "model_uri": uri, "registry": resolved.registry}
+    return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
+
+
+def _loaded(found: Found, given: dict[str, Any]) -> Predictor:
+    predictor = load(found, schema=given["schema"], cast=casts(tuple(given["cast"])))
+    for note in predictor.notes:
+        click.echo(f"note: {note}", err=True)
+    return predictor
+
+
+def _limits(given: dict[str, Any]) -> Limits:
+    return Limits(given["timeout"], int(given["max_body_mb"] * 2**20))
+
+
+def _announce(found: Found, port: int, example: str) -> None:
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S")
+    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}")
+    sys.stdout.flush()
+    if example:
+        click.echo(f"Try it: {example}", err=True)
+    click.echo(f"A page: http://localhost:{port}/", err=True)

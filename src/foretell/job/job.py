@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from foretell.batch import Answers, Call
-from foretell.errors import CellWrong, ForetellError, FormWrong, InputError, UsageError
+from foretell.errors import CellWrong, ForetellError, InputError, UsageError
 from foretell.predictor import Predictor
 from foretell.tables import formats, json_document
 from foretell.tables.csv_reader import CsvOptions
@@ -130,9 +130,11 @@ def _answers(predictor: Predictor, rows: Rows, call: Call, places: _Places) -> A
     try:
         return predictor.predict(rows.batch, call)
     except ForetellError as error:
-        if (bad := _first_bad(predictor, rows, call, error)) is not None:
-            error.message = places.of(bad, error.message)
-        raise
+        if (bad := predictor.first_bad(rows.batch, call, error)) is None:
+            raise
+        row, own = bad
+        own.message = places.of(row, own.message)
+        raise own from error
 
 
 def _writer(job: Job, predictor: Predictor, kept: list[str]) -> Writer:
@@ -145,15 +147,3 @@ def _writer(job: Job, predictor: Predictor, kept: list[str]) -> Writer:
                 "Name the predictions otherwise: --prediction-column NAME, or leave it out: --keep none",
             )
     return formats.writer(job.output_format, kept, answers, job.prediction)
-
-
-def _first_bad(predictor: Predictor, rows: Rows, call: Call, error: ForetellError) -> int | None:
-    """The first row that the model cannot answer, found by halving; None where it is not one row's fault."""
-    if isinstance(error, UsageError | FormWrong) or not predictor.rowwise:
-        return None
-    edges = list(range(1, rows.batch.rows + 1))
-    for at, outcome in enumerate(predictor.predict_apart(rows.batch, edges, call)):
-        if isinstance(outcome, ForetellError):
-            error.message = outcome.message
-            return at
-    return None

@@ -1,0 +1,33 @@
+"""One line a request on stderr: when, who, what, status, milliseconds, and an error's code."""
+
+import sys
+import time
+from typing import TextIO
+
+from foretell.serve.service import Reply
+
+
+class AccessLog:
+    """which: "all"; "errors", which leaves out predictions and probes that went well; or "none"."""
+
+    def __init__(self, which: str, stream: TextIO | None = None) -> None:
+        self._all = which == "all"
+        self._none = which == "none"
+        self._stream = stream or sys.stderr
+
+    def hot(self, client: tuple[str, int] | None, reply: Reply, seconds: float) -> None:
+        """A request for predictions."""
+        if self._all or (reply.status >= 400 and not self._none):
+            self._line(client, "POST /invocations", reply.status, seconds, reply.note)
+
+    def cold(self, client: tuple[str, int] | None, request: str, status: int, seconds: float, *, probe: bool) -> None:
+        """Any other request."""
+        if self._all or (not self._none and not (probe and status < 400)):
+            self._line(client, request, status, seconds, "")
+
+    def _line(self, client: tuple[str, int] | None, request: str, status: int, seconds: float, note: str) -> None:
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S")
+        who = client[0] if client else "-"
+        line = f'{stamp} {who} "{request}" {status} {seconds * 1000:.1f}ms {note}'.rstrip()
+        self._stream.write(line + "\n")
+        self._stream.flush()

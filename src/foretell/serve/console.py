@@ -1,0 +1,57 @@
+"""The server's page: what the model takes, a request to try, its curl line, and when to use which way."""
+
+import json
+import shlex
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from foretell.cells import Column
+from foretell.config import WHEN
+from foretell.predictor import Predictor
+
+
+def example(predictor: Predictor) -> str:
+    """A request body that fits the model."""
+    return json.dumps({"data": predictor.example_rows()})
+
+
+def curl(predictor: Predictor, port: int) -> str:
+    """The example request as a line for a shell."""
+    body = shlex.quote(example(predictor))
+    return f"curl -X POST -H 'Content-Type: application/json' -d {body} http://localhost:{port}/invocations"
+
+
+def page(predictor: Predictor, port: int) -> str:
+    """The page, as HTML."""
+    resolved, signature = predictor.resolved, predictor.signature
+    about = f"{resolved.uri} · {predictor.engine.name}"
+    if resolved.version is not None:
+        about = f"version {resolved.version} · {about}"
+    params = ", ".join(f"{p.name}: {p.type} = {json.dumps(p.default, default=str)}" for p in signature.params)
+    return _template().substitute(
+        name=escape(resolved.name),
+        about=escape(about),
+        example=escape(example(predictor)),
+        curl=escape(curl(predictor, port)),
+        columns="".join(map(_row, signature.names, signature.inputs)),
+        params=f"<p>params: <code>{escape(params)}</code></p>" if params else "",
+        when="".join(f"<li>{_emphasised(line)}</li>" for line in WHEN),
+    )
+
+
+def _row(name: str, column: Column) -> str:
+    shape = f" {list(column.shape)}" if column.shape else ""
+    note = "" if column.required else "optional"
+    return f"<tr><td>{escape(name)}</td><td>{escape(column.type + shape)}</td><td>{note}</td></tr>"
+
+
+def _emphasised(line: str) -> str:
+    head, colon, rest = line.partition(":")
+    return f"<b>{escape(head)}</b>{colon}{escape(rest)}" if colon and " " not in head else escape(line)
+
+
+@cache
+def _template() -> Template:
+    return Template((files("foretell.serve") / "console.html").read_text("utf-8"))

@@ -1,0 +1,152 @@
+"""Shared fixtures: the real models, the `foretell` command, and running servers."""
+
+import contextlib
+import http.client
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-m", "foretell"]
+PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every test has its own working folder and configuration, and none of the caller's settings."""
+    for name in [name for name in os.environ if name.startswith(("FORETELL_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that the real mlflow wrote; see make_models.py."""
+    folder = tmp_path_factory.mktemp("models")
+    script = [sys.executable, "-W", "ignore", str(HERE / "make_models.py"), str(folder)]
+    made = subprocess.run(script, capture_output=True, text=True, cwd=folder, check=False)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def model_path(models: Path, name: str) -> Path:
+    """Where a model of that folder lies."""
+    return models / (f"{name}.skops" if name == "nosignature" else name)
+
+
+def rows_of(models: Path, name: str) -> tuple[list[str], list[list[Any]]]:
+    """(columns, rows) for a model of that folder."""
+    stored = json.loads((models / f"{name}.json").read_text())
+    return stored["columns"], stored["rows"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def foretell(*arguments: object, stdin: bytes | None = None, **environment: str) -> Ran:
+    """Runs the real command in the current folder."""
+    ran = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        env={**os.environ, **environment},
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+
+@dataclass
+class Server:
+    """A running `foretell models serve`. lines: what it wrote on stderr so far."""
+
+    process: subprocess.Popen[str]
+    port: int
+    first_line: str
+    lines: list[str] = field(default_factory=list)
+
+    def request(
+        self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
+    ) -> "Reply":
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            got = connection.getresponse()
+            return Reply(got.status, {k.lower(): v for k, v in got.getheaders()}, got.read())
+
+    def post(self, body: bytes | str, kind: str = "application/json", query: str = "", **headers: str) -> "Reply":
+        return self.request("POST", f"/invocations{query}", body, {"Content-Type": kind, **headers})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@contextlib.contextmanager
+def serving(*arguments: object, **environment: str) -> Iterator[Server]:
+    """Runs `foretell models serve` on a free port, as a process, until it accepts; ends it afterwards."""
+    process = subprocess.Popen(
+        [*COMMAND, "models", "serve", "-p", "0", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    lines: list[str] = []
+    said: queue.Queue[str] = queue.Queue()
+    readers = [_reader(process.stdout, said.put), _reader(process.stderr, lines.append)]
+    try:
+        first = said.get(timeout=PATIENCE)
+        assert " on port " in first, f"{first}{''.join(lines)}"
+        yield Server(process, int(first.rsplit(" ", 1)[1]), first, lines)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for reader in readers:
+            reader.join(PATIENCE)
+
+
+def _reader(stream: Any, take: Callable[[str], Any]) -> threading.Thread:
+    def read() -> None:
+        with stream:
+            for line in stream:
+                take(line)
+        take("")
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,133 @@
+"""Trains the tests' models and writes them with the real mlflow: python tests/make_models.py FOLDER.
+
+Beside each model NAME lie its rows, NAME.json: {"columns": […], "rows": [[…]]} with null for missing.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import skops.io
+from mlflow.models import infer_signature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from skl2onnx import to_onnx
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import BayesianRidge, LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+ROWS = 400
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    flowers = load_iris(as_frame=True)
+    x, y = flowers.data, flowers.target
+    species = y.map(dict(enumerate(flowers.target_names)))
+    numbers = np.random.default_rng(7)
+
+    logistic = LogisticRegression(max_iter=1000).fit(x, species)
+    _save(folder, "logistic", logistic, x, "skops", example=True)
+
+    forest = RandomForestClassifier(30, random_state=0, n_jobs=2).fit(x, y)
+    _save(folder, "forest", forest, x, "skops")
+
+    people = _people(numbers)
+    _save(folder, "pipeline", _pipeline(people), people, "cloudpickle", schema=_people_schema())
+
+    onnx = to_onnx(LogisticRegression(max_iter=1000).fit(x, y), x[:1].to_numpy("float32"), options={"zipmap": False})
+    mlflow.onnx.save_model(onnx, folder / "onnx", signature=infer_signature(x.to_numpy("float32")))
+    _rows(folder, "onnx", x)
+
+    skops.io.dump(LogisticRegression(max_iter=1000).fit(x, y), folder / "nosignature.skops")
+    _rows(folder, "nosignature", x)
+
+    targets = pd.DataFrame({"low": x.iloc[:, 0] - 1, "high": x.iloc[:, 0] + 1})
+    both = LinearRegression().fit(x.iloc[:, 1:], targets)
+    _save(folder, "two_outputs", both, x.iloc[:, 1:], "skops", outputs=targets)
+
+    spread = BayesianRidge().fit(x.iloc[:, 1:], x.iloc[:, 0])
+    params = ParamSchema([ParamSpec("return_std", DataType.boolean, False)])
+    _save(folder, "params", spread, x.iloc[:, 1:], "skops", params=params)
+
+
+def _people(numbers: np.random.Generator) -> pd.DataFrame:
+    """Every kind of cell: doubles and strings with missing ones, longs, integers, floats, booleans."""
+    cities = np.array(["Oslo", "São Paulo", 'the "old" town', "Paris, Texas", "00501", None], object)
+    frame = pd.DataFrame(
+        {
+            "age": numbers.uniform(18, 90, ROWS).round(1),
+            "city": numbers.choice(cities, ROWS),
+            "visits": numbers.integers(0, 50, ROWS),
+            "level": numbers.integers(1, 5, ROWS).astype("int32"),
+            "score": numbers.normal(size=ROWS).astype("float32"),
+            "member": numbers.random(ROWS) < 0.5,
+        }
+    )
+    frame.loc[numbers.random(ROWS) < 0.1, "age"] = np.nan
+    frame["city"] = frame["city"].where(frame["city"].notna(), np.nan)
+    return frame
+
+
+def _pipeline(people: pd.DataFrame) -> Any:
+    words = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    prepared = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["age", "visits", "level", "score"]),
+            ("words", words, ["city"]),
+            ("flags", "passthrough", ["member"]),
+        ]
+    )
+    target = (people["age"].fillna(50) + people["visits"] > 70).map({True: "yes", False: "no"})
+    return make_pipeline(prepared, LogisticRegression(max_iter=1000)).fit(people, target)
+
+
+def _people_schema() -> Schema:
+    kinds = ("double", "string", "long", "integer", "float", "boolean")
+    names = ("age", "city", "visits", "level", "score", "member")
+    return Schema([ColSpec(kind, name) for kind, name in zip(kinds, names, strict=True)])
+
+
+def _save(
+    folder: Path,
+    name: str,
+    model: Any,
+    rows: pd.DataFrame,
+    serialization: str,
+    *,
+    outputs: pd.DataFrame | None = None,
+    params: ParamSchema | None = None,
+    schema: Schema | None = None,
+    example: bool = False,
+) -> None:
+    signature = infer_signature(rows, outputs)
+    signature.params = params
+    if schema is not None:
+        signature.inputs = schema
+    mlflow.sklearn.save_model(
+        model,
+        folder / name,
+        serialization_format=serialization,
+        signature=signature,
+        input_example=rows[:2] if example else None,
+        pip_requirements=[],
+        **({"skops_trusted_types": ["sklearn.tree._tree.Tree"]} if serialization == "skops" else {}),
+    )
+    _rows(folder, name, rows)
+
+
+def _rows(folder: Path, name: str, rows: pd.DataFrame) -> None:
+    cells = [[None if isinstance(c, float) and math.isnan(c) else c for c in row] for row in rows.astype(object).to_numpy().tolist()]
+    (folder / f"{name}.json").write_text(json.dumps({"columns": list(rows.columns), "rows": cells}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
