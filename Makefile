@@ -39,6 +39,7 @@ $(VENV)/.libraries: requirements/run.txt $(VENV)/.tool
 	touch $@
 
 $(VENV)/.run: $(VENV)/.libraries pyproject.toml $(SOURCES)
+	rm -rf build/lib build/bdist*
 	$(UV) --no-deps --no-build-isolation --reinstall-package foretell .
 	touch $@
 

@@ -1,6 +1,6 @@
-"""Makes what `foretell demo` ships: an iris classifier as ONNX, and its 150 flowers as CSV. Needs scikit-learn and skl2onnx.
+"""Makes what `foretell demo` ships: an iris classifier as ONNX, and its 150 flowers as CSV.
 
-    python scripts/make_demo_model.py [FOLDER]
+python scripts/make_demo_model.py [FOLDER]
 """
 
 import json
@@ -35,8 +35,15 @@ def main(folder: Path) -> None:
 def _mlmodel() -> str:
     inputs = [{"type": "double", "name": name, "required": True} for name in COLUMNS]
     described = {
-        "flavors": {"onnx": {"data": "model.onnx"}, "python_function": {"loader_module": "mlflow.onnx", "data": "model.onnx"}},
-        "saved_input_example_info": {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"},
+        "flavors": {
+            "onnx": {"data": "model.onnx"},
+            "python_function": {"loader_module": "mlflow.onnx", "data": "model.onnx"},
+        },
+        "saved_input_example_info": {
+            "artifact_path": "input_example.json",
+            "type": "dataframe",
+            "pandas_orient": "split",
+        },
         "signature": {"inputs": json.dumps(inputs)},
     }
     return yaml.safe_dump(described, sort_keys=False, width=200)

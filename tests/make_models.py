@@ -81,7 +81,11 @@ def _pipeline(people: pd.DataFrame) -> Any:
     words = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
     prepared = ColumnTransformer(
         [
-            ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["age", "visits", "level", "score"]),
+            (
+                "numbers",
+                make_pipeline(SimpleImputer(), StandardScaler()),
+                ["age", "visits", "level", "score"],
+            ),
             ("words", words, ["city"]),
             ("flags", "passthrough", ["member"]),
         ]
@@ -125,7 +129,10 @@ def _save(
 
 
 def _rows(folder: Path, name: str, rows: pd.DataFrame) -> None:
-    cells = [[None if isinstance(c, float) and math.isnan(c) else c for c in row] for row in rows.astype(object).to_numpy().tolist()]
+    cells = [
+        [None if isinstance(c, float) and math.isnan(c) else c for c in row]
+        for row in rows.astype(object).to_numpy().tolist()
+    ]
     (folder / f"{name}.json").write_text(json.dumps({"columns": list(rows.columns), "rows": cells}))
 
 

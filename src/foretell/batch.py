@@ -17,9 +17,7 @@ class Batch:
 
     __slots__ = ("_columns", "_matrix", "rows")
 
-    def __init__(
-        self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None) -> None:
         self.rows = rows
         self._columns = columns
         self._matrix = matrix
@@ -30,15 +28,13 @@ class Batch:
     @property
     def columns(self) -> list[np.ndarray]:
         if self._columns is None:
-            assert self._matrix is not None
-            self._columns = list(self._matrix.T)
+            self._columns = list(self.matrix.T)
         return self._columns
 
     @property
     def matrix(self) -> np.ndarray:
         if self._matrix is None:
-            assert self._columns is not None
-            self._matrix = _stack(self._columns, self.rows)
+            self._matrix = _stack(self.columns, self.rows)
         return self._matrix
 
     def __getitem__(self, rows: slice) -> "Batch":
@@ -153,12 +149,20 @@ def plain(values: np.ndarray) -> list[Any]:
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():
-            values = np.where(finite, values.astype("float64"), None)
+            values = _nulled(values.astype("float64"), finite)
     elif values.dtype.kind == "M":
-        values = np.where(np.isnat(values), None, np.datetime_as_string(values))
+        values = _nulled(np.datetime_as_string(values), ~np.isnat(values))
     elif values.dtype.kind == "O":
         return [_plain_object(value) for value in values.tolist()]
-    return values.tolist()
+    plain_values: list[Any] = values.tolist()
+    return plain_values
+
+
+def _nulled(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """None where a value is not there."""
+    nulled = values.astype(object)
+    nulled[~there] = None
+    return nulled
 
 
 def _plain_object(value: Any) -> Any:

@@ -6,7 +6,6 @@ Precedence: default < environment < flag. Settings stop at the doors: `cli` unpa
 from dataclasses import dataclass
 from typing import Any
 
-
 WHEN = (
     "predict: the rows are there already (a file, last night's orders). Most rows a second, nothing kept running.",
     "serve:   somebody waits for the answer (a page, a payment). One row in milliseconds, as long as it runs.",
@@ -26,11 +25,15 @@ class Setting:
 
 SETTINGS = {
     "registry": Setting(
-        None, "The embedded registry's folder; else the nearest .foretell/registry, here or above.", ("FORETELL_REGISTRY",)
+        None,
+        "The embedded registry's folder; else the nearest .foretell/registry, here or above.",
+        ("FORETELL_REGISTRY",),
     ),
     "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
     "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),
-    "host": Setting(None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")),
+    "host": Setting(
+        None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")
+    ),
     "port": Setting(8080, "Port to listen on; 0 for a free one.", ("FORETELL_PORT", "MLFLOW_PORT")),
     "timeout": Setting(
         60.0,

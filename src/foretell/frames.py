@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from foretell import predictor
 from foretell.batch import Answers, Batch, Call
-from foretell.cells import from_arrow
+from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, UsageError
 from foretell.predictor import Predictor
 from foretell.rows import check_names
@@ -68,7 +68,9 @@ def to_batch(x: Any, opened: Predictor) -> Batch:
             return _from_numpy(x, opened)
         table = _table(x)
         if table is None:
-            raise UsageError(f"a {type(x).__name__} holds no rows that foretell reads", "Give a frame, an array or a list")
+            raise UsageError(
+                f"a {type(x).__name__} holds no rows that foretell reads", "Give a frame, an array or a list"
+            )
         return _from_table(table, signature)
     except CellWrong as error:
         if error.column is None:
@@ -102,7 +104,9 @@ def _from_table(table: pa.Table, signature: Signature) -> Batch:
             table.column(name) if name in table.column_names else pa.nulls(table.num_rows) for name in signature.names
         ]
     elif table.num_columns != len(signature.inputs):
-        raise FormWrong(f"the model takes {len(signature.inputs)} columns by position, and there are {table.num_columns}")
+        raise FormWrong(
+            f"the model takes {len(signature.inputs)} columns by position, and there are {table.num_columns}"
+        )
     else:
         given = table.columns
     columns = [from_arrow(values, signature.inputs[at], at) for at, values in enumerate(given)]
@@ -138,7 +142,9 @@ def _like(x: Any, answers: Answers) -> Any:
     if home == "polars":
         import polars as pl
 
-        made = pl.DataFrame({name: pl.Series(values.tolist()) if values.dtype == object else values for name, values in columns})
+        made = pl.DataFrame(
+            {name: pl.Series(values.tolist()) if values.dtype == object else values for name, values in columns}
+        )
         return made.to_series(0) if single else made
     if home == "pyarrow":
         table = pa.table({name: pa.array(values) for name, values in columns})

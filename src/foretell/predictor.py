@@ -61,7 +61,7 @@ def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None
     return Predictor(found, loaded.engine, signature, _order(signature, loaded, found), loaded.notes)
 
 
-def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Predictor":  # noqa: A001
+def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Predictor":
     """find, then load."""
     return load(find(uri, registry=registry, trust=trust), schema=schema)
 
@@ -73,7 +73,12 @@ class Predictor:
     """
 
     def __init__(
-        self, found: Found, engine: Engine, signature: Signature, order: list[int] | None, notes: tuple[str, ...]
+        self,
+        found: Found,
+        engine: Engine,
+        signature: Signature,
+        order: list[int] | None,
+        notes: tuple[str, ...],
     ) -> None:
         self.resolved = found.resolved
         self.flavour = found.settled.flavour

@@ -13,9 +13,11 @@ import numpy as np
 from msgspec import Meta
 
 from foretell.batch import Batch
-from foretell.cells import Column, Refused, build, from_value, show
+from foretell.cells import Column, Refused, from_value, show
+from foretell.columns import build
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.signature import Signature, listed
+from foretell.strict_json import strict_json
 
 Raw = bytes | memoryview | msgspec.Raw
 
@@ -86,7 +88,9 @@ class RowDecoder:
             self._check_names(values)
         self._check_names(values)
         count = next(iter(lengths.values()))
-        rows = [[_unwrapped(values[name][at]) if name in values else None for name in self._names] for at in range(count)]
+        rows = [
+            [_unwrapped(values[name][at]) if name in values else None for name in self._names] for at in range(count)
+        ]
         return self.values(rows)
 
     def ordered(self, raw: Raw, names: list[str]) -> Batch:
@@ -125,7 +129,10 @@ class RowDecoder:
         if not self._simple or not rows:
             raise _Odd
         try:
-            columns = [build(cells, column) for cells, column in zip(zip(*rows, strict=True), self.signature.inputs, strict=True)]
+            columns = [
+                build(cells, column)
+                for cells, column in zip(zip(*rows, strict=True), self.signature.inputs, strict=True)
+            ]
         except (ValueError, OverflowError):
             raise _Odd from None
         if any(c.dtype.kind == "f" and c.dtype != np.float64 and np.isinf(c).any() for c in columns):
@@ -148,7 +155,11 @@ class RowDecoder:
         if not isinstance(row, list | tuple) and hasattr(row, "tolist"):
             row = row.tolist()
         if not isinstance(row, list | tuple) or len(row) != width:
-            takes = f"the model takes {width}: {listed(self._names)}" if self.signature.named else f"the model takes {width}"
+            takes = (
+                f"the model takes {width}: {listed(self._names)}"
+                if self.signature.named
+                else f"the model takes {width}"
+            )
             raise CellWrong(index, None, f"the row has {_count(row)}, {takes}")
         return row
 
@@ -160,7 +171,12 @@ class RowDecoder:
         for at, column in enumerate(self.signature.inputs):
             if column.required and column.name not in row:
                 near = _near(str(column.name), list(row))
-                raise CellWrong(index, None, f"the column {column.name!r} is missing", near or f"There is: {listed(list(row))}")
+                raise CellWrong(
+                    index,
+                    None,
+                    f"the column {column.name!r} is missing",
+                    near or f"There is: {listed(list(row))}",
+                )
             if not column.required and column.name not in row:
                 row = {**row, self._names[at]: None}
         return [row[name] for name in self._names]
@@ -246,44 +262,6 @@ class _Odd(Exception):
     """The fast road cannot tell; the slow one will."""
 
 
-def strict_json(data: bytes) -> Any:
-    """One JSON document by the standard's grammar; 1e400 as inf, for the cell grammar to refuse. Raises InputUnreadable.
-
-    A key that comes twice is refused: which one was meant?
-    """
-    try:
-        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise InputUnreadable(f"not valid JSON: {error.msg} at byte {error.pos}", _json_hint(data, error.pos)) from error
-    except UnicodeDecodeError as error:
-        raise InputUnreadable(f"not valid UTF-8 at byte {error.start}") from error
-    except RecursionError:
-        raise InputUnreadable("the JSON is nested too deeply") from None
-    except ValueError as error:
-        raise InputUnreadable(f"not valid JSON: {error}") from error
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {show(twice)} comes twice in one object")
-    return found
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON; write null")
-
-
-def _json_hint(data: bytes, position: int) -> str:
-    if data.lstrip()[:1] == b"'":
-        return "The body starts with ': your shell kept the quotes. Put the JSON in double quotes, escaped, or in a file: -d @body.json"
-    if data[position : position + 1] == b"'":
-        return "JSON wants double quotes"
-    return ""
-
-
 def _second_mark(data: bytes) -> bytes:
     """The first byte of the array's first element."""
     head = data[:256].lstrip()
@@ -302,7 +280,9 @@ def _nested(value: Any, column: Column, shape: tuple[int, ...]) -> Any:
     if not shape:
         return from_value(value, column)
     if not isinstance(value, list | tuple) or (shape[0] >= 0 and len(value) != shape[0]):
-        raise Refused(f"expected {shape[0] if shape[0] >= 0 else 'an array of'} values, got {_count(value)} (shape {list(column.shape)})")
+        raise Refused(
+            f"expected {shape[0] if shape[0] >= 0 else 'an array of'} values, got {_count(value)} (shape {list(column.shape)})"
+        )
     return [_nested(item, column, shape[1:]) for item in value]
 
 
@@ -324,4 +304,3 @@ def _count(row: Any) -> str:
     if not isinstance(row, list | tuple):
         return f"{show(row)} instead of an array"
     return f"{len(row)} value{'' if len(row) == 1 else 's'}"
-

@@ -83,7 +83,6 @@ class Signature:
         columns = zip(self.names, self.inputs, strict=True)
         return replace(self, inputs=tuple(replace(c, type=types.get(name, c.type)) for name, c in columns))
 
-
     def call_params(self, given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         """Checked params with defaults filled in, sorted by name. Raises FormWrong."""
         known = {param.name: param for param in self.params}
@@ -101,7 +100,12 @@ class Signature:
     def to_dict(self) -> dict[str, Any]:
         """For people and tools: {"inputs": [{"name", "type", "required", "shape"?}], "outputs", "params"}."""
         inputs = [
-            {"name": c.name, "type": c.type, "required": c.required, **({"shape": c.shape} if c.shape else {})}
+            {
+                "name": c.name,
+                "type": c.type,
+                "required": c.required,
+                **({"shape": c.shape} if c.shape else {}),
+            }
             for c in self.inputs
         ]
         params = [{"name": p.name, "type": p.type, "default": p.default} for p in self.params]
@@ -136,9 +140,7 @@ def from_schema_file(path: Path) -> Signature:
     except OSError as error:
         raise UsageError(f"--schema {path}: {error.strerror}") from error
     except (ValueError, AttributeError, ModelUnreadable) as error:
-        raise UsageError(
-            f"--schema {path}: {error}", 'It holds: [{"name": "age", "type": "double"}, …]'
-        ) from error
+        raise UsageError(f"--schema {path}: {error}", 'It holds: [{"name": "age", "type": "double"}, …]') from error
 
 
 def listed(names: list[str], most: int = 8) -> str:
@@ -222,4 +224,3 @@ def _example(column: Column) -> Any:
     for size in reversed(column.shape):
         cell = [cell] * max(size, 1)
     return cell
-

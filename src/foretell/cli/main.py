@@ -4,7 +4,8 @@ import contextlib
 import importlib
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -18,6 +19,8 @@ EXIT_CODES: dict[type[ForetellError], int] = {
     InputError: 3,
 }
 """By class, the nearest in the class's own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad."""
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _COMMANDS = {
     "models": ("foretell.cli.models", "Predict with a model, in batch or in real time."),
@@ -106,7 +109,7 @@ def without_pandas() -> None:
         del sys.modules["pandas"]
 
 
-def option(name: str, *flags: str, **more: Any) -> Any:
+def option(name: str, *flags: str, **more: Any) -> Callable[[Decorated], Decorated]:
     """A click option for a setting: default, environment and help come from config."""
     from foretell.config import SETTINGS
 

@@ -7,6 +7,7 @@ from foretell.cli.serve import serve, worker
 from foretell.cli.trusting import trust
 from foretell.config import WHEN
 
+
 @click.group(name="models", help="\b\n" + "\n".join(WHEN))
 def command() -> None:
     """Its help is WHEN."""

@@ -1,23 +1,23 @@
 """`foretell models predict`: batch prediction from a file to a file."""
 
 import csv
-import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from foretell.batch import Call
 from foretell.cells import NULLS, TextRules
 from foretell.cli.main import option
 from foretell.cli.trusting import find_asking
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, Sink, run
 from foretell.predictor import Predictor, load
-from foretell.rows import strict_json
-from foretell.batch import Call
+from foretell.strict_json import strict_json
 from foretell.tables import formats
 from foretell.tables.csv_reader import CsvOptions
 from foretell.tables.files import STDIN, Output, Stdout, Text, open_input
@@ -43,7 +43,10 @@ env_manager = click.option(
     help="As in MLflow; only local runs.",
 )
 cast = click.option(
-    "--cast", multiple=True, metavar="NAME=TYPE", help="Read a column as another type, such as age=double. Repeatable."
+    "--cast",
+    multiple=True,
+    metavar="NAME=TYPE",
+    help="Read a column as another type, such as age=double. Repeatable.",
 )
 
 
@@ -51,7 +54,12 @@ cast = click.option(
 @click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
 @click.option("-i", "--input-path", default=STDIN, help="Input file; - or none for stdin.")
 @click.option("-o", "--output-path", default=STDIN, help="Output file, its format by its ending; - or none for stdout.")
-@click.option("-t", "--content-type", type=click.Choice(list(formats.FORMATS)), help="The input's format, else by its ending.")
+@click.option(
+    "-t",
+    "--content-type",
+    type=click.Choice(list(formats.FORMATS)),
+    help="The input's format, else by its ending.",
+)
 @env_manager
 @click.option("--keep", default="all", metavar="all|none|A,B", help="Input columns to carry along.", show_default=True)
 @click.option("--prediction-column", default="prediction", show_default=True, help="The predictions' column.")
@@ -59,7 +67,11 @@ cast = click.option(
 @click.option("--params", default="{}", metavar="JSON", help="Parameters of the prediction, as a JSON object.")
 @click.option("--no-clobber", is_flag=True, help="Refuse to replace an output that is there.")
 @cast
-@click.option("--null-values", metavar="A,B", help="Words for null in columns that are not strings, besides an empty cell.")
+@click.option(
+    "--null-values",
+    metavar="A,B",
+    help="Words for null in columns that are not strings, besides an empty cell.",
+)
 @click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
 @click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
 @click.option("--delimiter", default=",", show_default=True, help="CSV's delimiter, one character.")
@@ -129,7 +141,7 @@ def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
     if path.exists():
         if no_clobber:
             raise UsageError(f"{target} is there already, and --no-clobber was given")
-        if source != STDIN and Path(source).exists() and os.path.samefile(source, target):
+        if source != STDIN and Path(source).exists() and Path(source).samefile(target):
             raise UsageError(f"{target} is the input too", "Give the output another name")
     return fmt
 
@@ -178,16 +190,15 @@ def _watched(progress: Iterator[Progress]) -> Progress:
         from foretell.cli.bar import shown
 
         progress = shown(progress)
-    last = Progress(0, 0, None, 0.0)
-    for last in progress:
-        pass
-    return last
+    return deque(progress, maxlen=1)[0]
 
 
 def _summary(done: Progress, predictor: Predictor) -> str:
     rate = done.rows / done.seconds if done.seconds else 0.0
     rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
-    return f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {predictor.engine.name}"
+    return (
+        f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {predictor.engine.name}"
+    )
 
 
 def _terminated(*_: object) -> None:

@@ -73,7 +73,12 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
     sockets, accepting = workers_.inherited(listeners, ready, alive)
     predictor = _loaded(find(given["model_uri"], registry=given["registry"]), given)
     run(
-        predictor, sockets, _limits(given), access_log=given["access_log"], debug=given["debug"], accepting=accepting
+        predictor,
+        sockets,
+        _limits(given),
+        access_log=given["access_log"],
+        debug=given["debug"],
+        accepting=accepting,
     )
 
 

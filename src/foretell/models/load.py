@@ -87,7 +87,10 @@ def flavour_of(model: StoredModel) -> str:
         flavour = SUFFIXES.get(model.path.suffix.lower())
         if flavour is None:
             known = ", ".join(SUFFIXES)
-            raise ModelUnreadable(f"{model.path} is no model file that foretell reads", f"It reads {known}, and MLflow's folders")
+            raise ModelUnreadable(
+                f"{model.path} is no model file that foretell reads",
+                f"It reads {known}, and MLflow's folders",
+            )
         return flavour
     for name in FLAVOURS:
         if name in model.flavours:

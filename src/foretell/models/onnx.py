@@ -124,7 +124,12 @@ def _is_classifier(outputs: list[Any]) -> bool:
 def _probabilities(scores: Any) -> Output:
     if isinstance(scores, list):
         labels = list(scores[0])
-        return Output("", np.array([[row[label] for label in labels] for row in scores]), tuple(map(str, labels)), proba=True)
+        return Output(
+            "",
+            np.array([[row[label] for label in labels] for row in scores]),
+            tuple(map(str, labels)),
+            proba=True,
+        )
     return Output("", scores, proba=True)
 
 

@@ -1,9 +1,7 @@
-"""scikit-learn models: skops files by a reviewed list of types, pickles under trust; predictions by the library itself."""
+"""scikit-learn models, predicted by the library itself, on blocks of one shape."""
 
 import inspect
-import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,36 +13,8 @@ from foretell.cells import Column
 from foretell.errors import ModelUnreadable, RowRefused
 from foretell.models.load import Loaded, import_code
 from foretell.models.mlmodel import StoredModel
+from foretell.models.sklearn_files import REVIEWED, check_trees, is_skops, load_pickle, load_skops, untrusted
 from foretell.signature import Signature
-
-_MAX_UNPACKED = 8 << 30
-
-REVIEWED = frozenset(
-    f"sklearn.{name}"
-    for name in (
-        "calibration._CalibratedClassifier",
-        "calibration._SigmoidCalibration",
-        "ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "gaussian_process.kernels.ConstantKernel",
-        "gaussian_process.kernels.DotProduct",
-        "gaussian_process.kernels.ExpSineSquared",
-        "gaussian_process.kernels.Matern",
-        "gaussian_process.kernels.Product",
-        "gaussian_process.kernels.RBF",
-        "gaussian_process.kernels.RationalQuadratic",
-        "gaussian_process.kernels.Sum",
-        "gaussian_process.kernels.WhiteKernel",
-        "neural_network._stochastic_optimizers.AdamOptimizer",
-        "neural_network._stochastic_optimizers.SGDOptimizer",
-        "tree._tree.Tree",
-        "utils._bunch.Bunch",
-    )
-) | {"numpy.dtype"}
-"""Types beyond skops' own defaults that hold only numbers and estimators and run nothing of the file when they load.
-
-Trees hold raw indices, which are checked after loading. Neighbour trees (KDTree, BallTree) hold raw memory layouts that
-cannot be checked from outside, so they stay under trust.
-"""
 
 _BLOCK = 256
 _ROW_BY_ROW = tuple(
@@ -72,10 +42,14 @@ _ROW_BY_ROW = tuple(
 def runs_code(model: StoredModel) -> list[str]:
     """A pickle always does; a skops file, where it holds types that nobody reviewed."""
     path = model_file(model)
-    if not _is_skops(path):
+    if not is_skops(path):
         return [f"{path.name} (a pickle)"]
-    unknown = [name for name in _untrusted(path) if name not in REVIEWED]
-    return [f"{path.name} (a skops file with {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''})"] if unknown else []
+    unknown = [name for name in untrusted(path) if name not in REVIEWED]
+    return (
+        [f"{path.name} (a skops file with {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''})"]
+        if unknown
+        else []
+    )
 
 
 def load(model: StoredModel, trusted: bool) -> Loaded:
@@ -84,11 +58,11 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if _is_skops(path):
-            estimator = _load_skops(path, trusted)
+        if is_skops(path):
+            estimator = load_skops(path, trusted)
         elif trusted:
             import_code(model)
-            estimator = _load_pickle(path)
+            estimator = load_pickle(path)
         else:
             raise ModelUnreadable(f"{path} is a pickle and was not trusted")
     for name in sorted({type(w.message).__name__ for w in caught if "Version" in type(w.message).__name__}):
@@ -96,7 +70,7 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
         notes.append(f"{path.name} was saved with scikit-learn {wanted} ({name}): pip install scikit-learn=={wanted}")
     if not hasattr(estimator, "predict"):
         raise ModelUnreadable(f"{path} holds a {type(estimator).__name__}, which has no predict")
-    _check_trees(estimator, path)
+    check_trees(parts(estimator), path)
     for part in parts(estimator):
         if getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None
@@ -108,7 +82,9 @@ def model_file(model: StoredModel) -> Path:
     if model.path.is_file():
         return model.path
     entry = model.flavours["sklearn"]
-    return model.file(str(entry.get("pickled_model") or model.flavours.get("python_function", {}).get("model_path", "")))
+    return model.file(
+        str(entry.get("pickled_model") or model.flavours.get("python_function", {}).get("model_path", ""))
+    )
 
 
 def parts(estimator: Any) -> Iterator[Any]:
@@ -180,8 +156,8 @@ class SklearnEngine:
             return batch.matrix if columns[0].ndim == 1 else columns[0]
         import pandas as pd
 
-        columns = [pd.Series(_missing_as_nan(column), dtype=column.dtype) for column in batch.columns]
-        return pd.DataFrame(dict(zip(self._names, columns, strict=True)), copy=False)
+        series = [pd.Series(_missing_as_nan(column), dtype=column.dtype) for column in batch.columns]
+        return pd.DataFrame(dict(zip(self._names, series, strict=True)), copy=False)
 
 
 def _missing_as_nan(column: np.ndarray) -> np.ndarray:
@@ -220,7 +196,13 @@ def _is_refusal(error: ValueError) -> bool:
 def _needs_frame(estimator: Any) -> bool:
     """Whether columns are picked by name or by type inside, or parts that are not scikit-learn's may do so."""
     free = ("ColumnTransformer", "FunctionTransformer", "ColumnSelector")
-    by_type = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
+    by_type = (
+        "OneHotEncoder",
+        "OrdinalEncoder",
+        "TargetEncoder",
+        "HistGradientBoostingClassifier",
+        "HistGradientBoostingRegressor",
+    )
     for part in parts(estimator):
         kind = type(part)
         if kind.__name__ in free or not kind.__module__.startswith("sklearn."):
@@ -238,77 +220,3 @@ def _has_categories(part: Any) -> bool:
 def _names(estimator: Any) -> tuple[str, ...] | None:
     names = getattr(estimator, "feature_names_in_", None)
     return None if names is None else tuple(str(name) for name in names)
-
-
-def _is_skops(path: Path) -> bool:
-    return path.suffix.lower() == ".skops"
-
-
-def _untrusted(path: Path) -> list[str]:
-    from skops import io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    _check_archive(path)
-    try:
-        return list(io.get_untrusted_types(file=path))
-    except UntrustedTypesFoundException as error:
-        raise ModelUnreadable(f"{path}: {error}") from error
-    except Exception as error:
-        raise ModelUnreadable(f"{path} is not a readable skops file: {error}") from error
-
-
-def _load_skops(path: Path, trusted: bool) -> Any:
-    from skops import io
-
-    _check_archive(path)
-    try:
-        types = io.get_untrusted_types(file=path)
-        return io.load(path, trusted=[name for name in types if trusted or name in REVIEWED])
-    except ModuleNotFoundError:
-        raise
-    except Exception as error:
-        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
-
-
-def _check_archive(path: Path) -> None:
-    """A skops file is a zip: bounded before anything is unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
-                raise ModelUnreadable(f"{path} would unpack to over {_MAX_UNPACKED >> 30} GiB")
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ModelUnreadable(f"{path} is not a skops file: {error}") from error
-
-
-def _load_pickle(path: Path) -> Any:
-    """joblib reads its own files, and plain and cloud pickles too."""
-    import joblib
-
-    try:
-        return joblib.load(path)
-    except ModuleNotFoundError:
-        raise
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ModelUnreadable(f"{path} cannot be unpickled: {error}") from error
-
-
-def _check_trees(estimator: Any, path: Path) -> None:
-    """That every index in a tree's nodes points forward into the tree, and to a column there is: C code follows them."""
-    for part in parts(estimator):
-        features = getattr(part, "n_features_in_", None)
-        tree = getattr(part, "tree_", None)
-        if tree is not None and hasattr(tree, "children_left"):
-            _check_nodes(tree.children_left, tree.children_right, tree.feature, tree.children_left < 0, features, path)
-        if type(part).__name__ == "TreePredictor":
-            nodes = part.nodes
-            _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], nodes["is_leaf"].astype(bool), None, path)
-
-
-def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int | None, path: Path) -> None:
-    inner = ~leaf
-    here = np.arange(len(left))[inner]
-    ahead = [(side[inner].astype("int64") > here) & (side[inner] < len(left)) for side in (left, right)]
-    columns = feature[inner]
-    known = (columns >= 0) & (columns < (features if features is not None else np.inf))
-    if not (ahead[0].all() and ahead[1].all() and known.all()):
-        raise ModelUnreadable(f"{path} holds a tree whose nodes point outside of it")

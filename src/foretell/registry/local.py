@@ -89,9 +89,7 @@ class LocalRegistry:
         folder = self._folder(name) / "versions" / str(number)
         try:
             stored = json.loads((folder / "version.json").read_bytes())
-            return Version(
-                number, stored["digest"], stored["created"], stored["source"], dict(stored["files"]), folder
-            )
+            return Version(number, stored["digest"], stored["created"], stored["source"], dict(stored["files"]), folder)
         except FileNotFoundError:
             raise ModelNotFound(
                 f"no version {number} of model {name!r} in the registry {self.root}", self.suggestion(name)
@@ -122,7 +120,8 @@ class LocalRegistry:
             raise ModelNotFound(f"models:/{uri.name} names no version", self.suggestion(uri.name))
         if number is None:
             raise ModelNotFound(
-                f"model {uri.name!r} in the registry {self.root} has no {kind} {wanted!r}", self.suggestion(uri.name)
+                f"model {uri.name!r} in the registry {self.root} has no {kind} {wanted!r}",
+                self.suggestion(uri.name),
             )
         return self.version(uri.name, number)
 
@@ -263,7 +262,9 @@ def _stage(stage: str | None) -> str | None:
 
 
 def _alias(alias: str | None) -> str | None:
-    if alias is not None and (not alias or "/" in alias or "@" in alias or alias.isdigit() or alias.lower() == "latest"):
+    if alias is not None and (
+        not alias or "/" in alias or "@" in alias or alias.isdigit() or alias.lower() == "latest"
+    ):
         raise UsageError(f"{alias!r} cannot be an alias", "An alias is a word, without / and @")
     return alias
 

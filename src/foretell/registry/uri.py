@@ -50,7 +50,14 @@ def parse(uri: str) -> RegistryUri | FileUri:
 
 def check_name(name: str) -> str:
     """A model's name as it may stand in a registry. Raises UsageError."""
-    if not name or name != name.strip() or "/" in name or ":" in name or not name.isprintable() or len(name.encode()) > 80:
+    if (
+        not name
+        or name != name.strip()
+        or "/" in name
+        or ":" in name
+        or not name.isprintable()
+        or len(name.encode()) > 80
+    ):
         raise UsageError(
             f"{name!r} cannot be a model's name", "A name has 1 to 80 printable characters, without / and :"
         )
@@ -60,7 +67,10 @@ def check_name(name: str) -> str:
 def _registry_uri(uri: str) -> RegistryUri:
     rest = uri.split(":", 1)[1]
     if not rest.startswith("/") or rest.startswith("//"):
-        raise UsageError(f"{uri} is not a proper models:/ uri", "Forms: models:/NAME/3, models:/NAME/Production, models:/NAME@alias")
+        raise UsageError(
+            f"{uri} is not a proper models:/ uri",
+            "Forms: models:/NAME/3, models:/NAME/Production, models:/NAME@alias",
+        )
     rest = rest[1:]
     name, slash, selector = rest.partition("/")
     if not slash and "@" in name:
@@ -70,7 +80,10 @@ def _registry_uri(uri: str) -> RegistryUri:
     if not slash:
         return RegistryUri(check_name(name))
     if not selector or "/" in selector:
-        raise UsageError(f"{uri} is not a proper models:/ uri", "Forms: models:/NAME/3, models:/NAME/Production, models:/NAME@alias")
+        raise UsageError(
+            f"{uri} is not a proper models:/ uri",
+            "Forms: models:/NAME/3, models:/NAME/Production, models:/NAME@alias",
+        )
     if selector.isascii() and selector.isdigit() and len(selector) < 10:
         return RegistryUri(check_name(name), version=int(selector))
     if selector.lower() == "latest":

@@ -24,9 +24,7 @@ class Waiting:
 
     __slots__ = ("answered", "batch", "call", "deadline", "done")
 
-    def __init__(
-        self, batch: Batch, call: Call, deadline: float, done: Callable[[Outcome, int | None], None]
-    ) -> None:
+    def __init__(self, batch: Batch, call: Call, deadline: float, done: Callable[[Outcome, int | None], None]) -> None:
         self.batch = batch
         self.call = call
         self.deadline = deadline
@@ -42,9 +40,7 @@ class Waiting:
 class Batcher:
     """Runs one model. max_rows: of a batch; a larger request runs alone. timeout: seconds that a request may take."""
 
-    def __init__(
-        self, predictor: Predictor, loop: asyncio.AbstractEventLoop, *, max_rows: int, timeout: float
-    ) -> None:
+    def __init__(self, predictor: Predictor, loop: asyncio.AbstractEventLoop, *, max_rows: int, timeout: float) -> None:
         self._predictor = predictor
         self._loop = loop
         self._max_rows = max_rows

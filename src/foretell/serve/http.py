@@ -28,7 +28,17 @@ _STATUS = {status: f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n".enc
 class Exchange:
     """One hot request, from its headers to its reply."""
 
-    __slots__ = ("accept", "body", "content_type", "keep_alive", "query", "reply", "size", "started", "waiting")
+    __slots__ = (
+        "accept",
+        "body",
+        "content_type",
+        "keep_alive",
+        "query",
+        "reply",
+        "size",
+        "started",
+        "waiting",
+    )
 
     def __init__(self, query: bytes, started: float) -> None:
         self.query = query

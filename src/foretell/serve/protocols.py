@@ -144,7 +144,7 @@ def _format(said: str, body: bytes) -> Format:
 
 def _accepted(accept: str) -> Format:
     """The answer's format: the first of ours that the client likes best, else JSON."""
-    ranked = []
+    ranked: list[tuple[float, int, Format]] = []
     for part in accept.lower().split(","):
         kind, _, parameters = part.partition(";")
         fmt = formats.by_content_type(kind.strip())

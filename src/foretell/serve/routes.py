@@ -60,9 +60,7 @@ class Routes:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         request = f"{method} {_shown(path)}"
-        self.log.cold(
-            scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES
-        )
+        self.log.cold(scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES)
 
     def _answer(self, method: str, path: str) -> Page:
         if path not in _ROUTES:
@@ -81,7 +79,9 @@ class Routes:
         return _error(503, "TEMPORARILY_UNAVAILABLE", "the model is not ready")
 
     def _wrong_verb(self, method: str) -> Page:
-        message = f"/invocations takes POST, not {_shown(method)}. For example:\n{curl(self.service.predictor, self._port)}"
+        message = (
+            f"/invocations takes POST, not {_shown(method)}. For example:\n{curl(self.service.predictor, self._port)}"
+        )
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 
     def _missing(self, path: str) -> Page:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from foretell.batch import Answers, Call
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, ServerError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Waiting
@@ -58,7 +58,6 @@ class Service:
         self, body: bytes, content_type: str, accept: str, query: str, done: Callable[[Reply], None]
     ) -> Waiting | None:
         """Answers one request to /invocations by calling done, at once or later. Returns what can be given up."""
-        assert self._batcher is not None
         try:
             ask = protocols.decode(self.predictor, body, content_type, accept, query)
             if ask.batch.rows == 0:
@@ -67,7 +66,13 @@ class Service:
         except ForetellError as error:
             done(self.refused(error))
             return None
-        return self._batcher.submit(ask.batch, ask.call, lambda outcome, row: done(self._reply(outcome, row, ask)))
+        return self._running.submit(ask.batch, ask.call, lambda outcome, row: done(self._reply(outcome, row, ask)))
+
+    @property
+    def _running(self) -> Batcher:
+        if self._batcher is None:
+            raise ServerError("the model is not ready")
+        return self._batcher
 
     def refused(self, error: ForetellError) -> Reply:
         """The reply that says what is wrong."""

@@ -28,7 +28,9 @@ def bind(host: str | None, port: int) -> list[socket.socket]:
 
 def _bound(host: str, port: int) -> socket.socket | None:
     """None for an IPv6 loopback that this machine does not have."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     made = socket.socket(family, kind, protocol)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

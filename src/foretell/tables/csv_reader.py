@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from foretell.batch import Batch
-from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, from_arrow, from_texts, show, to_numpy
+from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, show
+from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.rows import check_names
 from foretell.signature import Signature, listed
@@ -158,7 +159,9 @@ class CsvReader:
         try:
             header = next(csv.reader([block.data.decode()], delimiter=self._options.delimiter))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise InputUnreadable(f"{self._name}, line {block.line}: the header cannot be read: {error}", _ENCODING_HINT) from error
+            raise InputUnreadable(
+                f"{self._name}, line {block.line}: the header cannot be read: {error}", _ENCODING_HINT
+            ) from error
         if all(_NUMERIC.fullmatch(name) for name in header):
             raise FormWrong(
                 f"{self._name}, line {block.line}: the first line holds numbers, not names",
@@ -173,8 +176,13 @@ class CsvReader:
             raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON")
         if not signature.named:
             if len(header) != len(signature.inputs):
-                takes = f"the model takes {len(signature.inputs)} columns by position, and {self._name} has {len(header)}"
-                raise FormWrong(takes, self._delimiter_hint() or "Leave just those, or name the model's columns with --schema FILE")
+                takes = (
+                    f"the model takes {len(signature.inputs)} columns by position, and {self._name} has {len(header)}"
+                )
+                raise FormWrong(
+                    takes,
+                    self._delimiter_hint() or "Leave just those, or name the model's columns with --schema FILE",
+                )
             return list(range(len(header)))
         try:
             check_names(signature, header)
@@ -196,12 +204,16 @@ class CsvReader:
             block.data.decode()
         except UnicodeDecodeError as bad:
             line = block.line + block.data.count(b"\n", 0, bad.start)
-            return InputUnreadable(f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", _ENCODING_HINT)
+            return InputUnreadable(
+                f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", _ENCODING_HINT
+            )
         width = len(self.header)
         for row, record in enumerate(self._records(block.data)):
             fields = next(csv.reader([record.decode()], delimiter=self._options.delimiter))
             if len(fields) != width:
-                return CellWrong(row, None, f"{len(fields)} value{'s' * (len(fields) != 1)}, and the header has {width}")
+                return CellWrong(
+                    row, None, f"{len(fields)} value{'s' * (len(fields) != 1)}, and the header has {width}"
+                )
         return InputUnreadable(f"{self._name}, from line {block.line}: {show(str(error))}")
 
     def _records(self, data: bytes) -> list[bytes]:

@@ -62,7 +62,8 @@ class CsvWriter:
         if len(cells) == 1:
             lines = pc.if_else(pc.equal(lines, _EMPTY), _word('""'), lines)
         whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-        return pc.binary_join(whole, _word("\n"))[0].as_buffer().to_pybytes() + b"\n"
+        joined: bytes = pc.binary_join(whole, _word("\n"))[0].as_buffer().to_pybytes()
+        return joined + b"\n"
 
 
 def text_of(values: np.ndarray) -> pa.Array:
@@ -70,7 +71,11 @@ def text_of(values: np.ndarray) -> pa.Array:
     if values.dtype.kind == "f":
         wide = values.astype("float64", copy=False)
         text = pa.array(wide, mask=~np.isfinite(wide)).cast(pa.string())
-        return pc.if_else(pc.match_substring_regex(text, "^-?[0-9]+$"), pc.binary_join_element_wise(text, _word(".0"), _EMPTY), text)
+        return pc.if_else(
+            pc.match_substring_regex(text, "^-?[0-9]+$"),
+            pc.binary_join_element_wise(text, _word(".0"), _EMPTY),
+            text,
+        )
     if values.dtype.kind == "M":
         return pa.array([None if np.isnat(v) else str(v) for v in values], pa.string())
     return pa.array(values).cast(pa.string())

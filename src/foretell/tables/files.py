@@ -80,7 +80,8 @@ class Text:
                 return
             elif self._ended:
                 raise InputUnreadable(
-                    f"{self.name}, line {self._line}: a quote is opened and never closed", 'Write a " inside quotes as ""'
+                    f"{self.name}, line {self._line}: a quote is opened and never closed",
+                    'Write a " inside quotes as ""',
                 )
             else:
                 self._bound()
@@ -140,7 +141,9 @@ def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
     try:
         codec = codecs.lookup(encoding)
     except LookupError:
-        raise UsageError(f"--encoding {encoding}: no such encoding", "For example: utf-8, cp1252, latin-1, utf-16") from None
+        raise UsageError(
+            f"--encoding {encoding}: no such encoding", "For example: utf-8, cp1252, latin-1, utf-16"
+        ) from None
     if codec.name == "utf-8":
         return lambda data, final: data
     decoder = codec.incrementaldecoder()
@@ -182,7 +185,9 @@ class Output:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise OutputError(f"{path} is being written by another foretell", "Wait for it, or give another output") from None
+            raise OutputError(
+                f"{path} is being written by another foretell", "Wait for it, or give another output"
+            ) from None
         self._file.truncate(0)
 
     def write(self, data: bytes) -> None:

@@ -13,7 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from foretell.batch import Answers, Batch
 from foretell.errors import CellWrong, FormWrong
-from foretell.rows import RowDecoder, place_in_json, strict_json
+from foretell.rows import RowDecoder, place_in_json
+from foretell.strict_json import strict_json
 from foretell.tables.kept import Keep, Kept, Rows
 
 FORMS = ("data", "dataframe_split", "dataframe_records", "instances", "inputs")
@@ -192,4 +193,3 @@ def _as_records(form: str, raw: msgspec.Raw) -> list[dict[str, msgspec.Raw]]:
 
 def _example(decoder: RowDecoder) -> str:
     return "For example: " + _ENCODER.encode({"data": decoder.signature.example()}).decode()
-

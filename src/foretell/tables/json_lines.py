@@ -4,7 +4,8 @@ import msgspec
 
 from foretell.batch import Answers, plain
 from foretell.errors import CellWrong, InputUnreadable, UsageError
-from foretell.rows import RowDecoder, place_in_json, strict_json
+from foretell.rows import RowDecoder, place_in_json
+from foretell.strict_json import strict_json
 from foretell.tables.files import Block, Text
 from foretell.tables.kept import Keep, Kept, Rows
 

@@ -1,0 +1,123 @@
+"""Files that hold scikit-learn estimators, and what may be loaded of them: skops by a reviewed list, pickles as a whole."""
+
+import pickle
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.errors import ModelUnreadable
+
+_MAX_UNPACKED = 8 << 30
+
+REVIEWED = frozenset(
+    f"sklearn.{name}"
+    for name in (
+        "calibration._CalibratedClassifier",
+        "calibration._SigmoidCalibration",
+        "ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "gaussian_process.kernels.ConstantKernel",
+        "gaussian_process.kernels.DotProduct",
+        "gaussian_process.kernels.ExpSineSquared",
+        "gaussian_process.kernels.Matern",
+        "gaussian_process.kernels.Product",
+        "gaussian_process.kernels.RBF",
+        "gaussian_process.kernels.RationalQuadratic",
+        "gaussian_process.kernels.Sum",
+        "gaussian_process.kernels.WhiteKernel",
+        "neural_network._stochastic_optimizers.AdamOptimizer",
+        "neural_network._stochastic_optimizers.SGDOptimizer",
+        "tree._tree.Tree",
+        "utils._bunch.Bunch",
+    )
+) | {"numpy.dtype"}
+"""Types beyond skops' own defaults that hold only numbers and estimators and run nothing of the file when they load.
+
+Trees hold raw indices, which are checked after loading. Neighbour trees (KDTree, BallTree) hold raw memory layouts that
+cannot be checked from outside, so they stay under trust.
+"""
+
+
+def is_skops(path: Path) -> bool:
+    return path.suffix.lower() == ".skops"
+
+
+def untrusted(path: Path) -> list[str]:
+    from skops import io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    _check_archive(path)
+    try:
+        return list(io.get_untrusted_types(file=path))
+    except UntrustedTypesFoundException as error:
+        raise ModelUnreadable(f"{path}: {error}") from error
+    except Exception as error:
+        raise ModelUnreadable(f"{path} is not a readable skops file: {error}") from error
+
+
+def load_skops(path: Path, trusted: bool) -> Any:
+    from skops import io
+
+    _check_archive(path)
+    try:
+        types = io.get_untrusted_types(file=path)
+        return io.load(path, trusted=[name for name in types if trusted or name in REVIEWED])
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """A skops file is a zip: bounded before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
+                raise ModelUnreadable(f"{path} would unpack to over {_MAX_UNPACKED >> 30} GiB")
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelUnreadable(f"{path} is not a skops file: {error}") from error
+
+
+def load_pickle(path: Path) -> Any:
+    """joblib reads its own files, and plain and cloud pickles too."""
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except ModuleNotFoundError:
+        raise
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        AttributeError,
+        ImportError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+    ) as error:
+        raise ModelUnreadable(f"{path} cannot be unpickled: {error}") from error
+
+
+def check_trees(parts: Iterable[Any], path: Path) -> None:
+    """That every index in a tree's nodes points forward into the tree, and to a column there is: C code follows them."""
+    for part in parts:
+        features = getattr(part, "n_features_in_", None)
+        tree = getattr(part, "tree_", None)
+        if tree is not None and hasattr(tree, "children_left"):
+            _check_nodes(tree.children_left, tree.children_right, tree.feature, tree.children_left < 0, features, path)
+        if type(part).__name__ == "TreePredictor":
+            nodes = part.nodes
+            _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], nodes["is_leaf"].astype(bool), None, path)
+
+
+def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int | None, path: Path) -> None:
+    inner = ~leaf
+    here = np.arange(len(left))[inner]
+    ahead = [(side[inner].astype("int64") > here) & (side[inner] < len(left)) for side in (left, right)]
+    columns = feature[inner]
+    known = (columns >= 0) & (columns < (features if features is not None else np.inf))
+    if not (ahead[0].all() and ahead[1].all() and known.all()):
+        raise ModelUnreadable(f"{path} holds a tree whose nodes point outside of it")

@@ -1,0 +1,47 @@
+"""JSON by the letter of the standard, for what the fast decoders refused: it says what is wrong, and where."""
+
+import json
+from typing import Any
+
+from foretell.cells import show
+from foretell.errors import InputUnreadable
+
+
+def strict_json(data: bytes) -> Any:
+    """One JSON document by the standard's grammar; 1e400 as inf, for the cell grammar to refuse. Raises InputUnreadable.
+
+    A key that comes twice is refused: which one was meant?
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise InputUnreadable(
+            f"not valid JSON: {error.msg} at byte {error.pos}", _json_hint(data, error.pos)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputUnreadable(f"not valid UTF-8 at byte {error.start}") from error
+    except RecursionError:
+        raise InputUnreadable("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise InputUnreadable(f"not valid JSON: {error}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {show(twice)} comes twice in one object")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON; write null")
+
+
+def _json_hint(data: bytes, position: int) -> str:
+    if data.lstrip()[:1] == b"'":
+        return "The body starts with ': your shell kept the quotes. Put the JSON in double quotes, escaped, or in a file: -d @body.json"
+    if data[position : position + 1] == b"'":
+        return "JSON wants double quotes"
+    return ""
