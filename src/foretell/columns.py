@@ -1,5 +1,5 @@
-"""Whole columns of cells as arrays: from text, from Arrow, from checked cells. The same values, and the same refusals, as
-the cell grammar gives cell by cell."""
+"""Whole columns of cells as arrays: from text, from Arrow, from checked cells. The same values and the same refusals
+as the cell grammar's."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,7 +34,7 @@ def from_texts(values: pa.Array, column: Column, at: int, rules: TextRules) -> n
 
 
 def from_arrow(values: pa.Array, column: Column, at: int) -> np.ndarray:
-    """A column that Arrow has typed, shape (rows,). at: its index, for errors. Raises CellWrong at the first bad row."""
+    """A column that Arrow has typed, shape (rows,). at: its index, for errors. Raises CellWrong, first row first."""
     kind, given = column.cell.kind, values.type
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
@@ -57,7 +57,7 @@ _ARROW_FLOATS = {"double": "float64", "float": "float32", "halffloat": "float16"
 
 
 def to_numpy(values: pa.Array) -> np.ndarray:
-    """A primitive array as numpy, floats' nulls as NaN. (Arrow's own conversion imports pandas where it is installed.)"""
+    """A primitive array as numpy, floats' nulls as NaN. (Arrow's own way imports pandas where it is installed.)"""
     if pa.types.is_boolean(values.type):
         return to_numpy(values.cast(pa.uint8())).view(bool)
     name = str(values.type)

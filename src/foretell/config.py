@@ -1,4 +1,4 @@
-"""What both doors show and take: when to use which way, and every setting: its default, its environment variables in order of precedence, its unit and one line for people.
+"""What both doors show and take: when to use which way, and every setting with its default, environment and one line.
 
 Precedence: default < environment < flag. Settings stop at the doors: `cli` unpacks them into plain arguments.
 """

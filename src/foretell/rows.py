@@ -1,4 +1,4 @@
-"""Rows as JSON or Python values → Batch, by decoders made from the signature. For request bodies, JSONL and Python lists.
+"""Rows as JSON or Python values → Batch, by decoders made from the signature: bodies, JSONL, Python lists.
 
 The fast road is a typed msgspec decoder. What it refuses takes the slow road, cell by cell through the cell grammar,
 which either accepts it after all (5.0 for a long) or says which cell is wrong and why.
@@ -37,7 +37,7 @@ class RowDecoder:
         self._simple = not any(column.cell.kind in ("datetime", "binary") for column in signature.inputs)
 
     def rows(self, raw: Raw) -> Batch:
-        """A JSON array of rows, each an array in column order, an object by name, or a bare cell for a single column."""
+        """A JSON array of rows, each an array in column order, an object by name, or a bare cell for one column."""
         data = bytes(raw)
         try:
             if _second_mark(data) == b"{":
@@ -112,7 +112,7 @@ class RowDecoder:
         return self.values(rows)
 
     def values(self, rows: list[Any]) -> Batch:
-        """Rows as Python values: lists or tuples, dicts, or bare cells for a single column; slow, and exact on errors."""
+        """Rows as Python values: lists or tuples, dicts, or bare cells for one column; slow, exact on errors."""
         inputs = self.signature.inputs
         cells: list[list[Any]] = [[] for _ in inputs]
         for index, row in enumerate(rows):
@@ -239,7 +239,7 @@ def _matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray:
 
 
 def _record(signature: Signature) -> type[msgspec.Struct] | None:
-    """A struct whose fields are the columns; None where the columns have no names, or names that msgspec cannot have."""
+    """A struct whose fields are the columns; None where they have no names, or some that msgspec cannot have."""
     if not signature.named or not all(column.required for column in signature.inputs):
         return None
     fields = [(f"c{at}", json_type(column)) for at, column in enumerate(signature.inputs)]
@@ -280,9 +280,8 @@ def _nested(value: Any, column: Column, shape: tuple[int, ...]) -> Any:
     if not shape:
         return from_value(value, column)
     if not isinstance(value, list | tuple) or (shape[0] >= 0 and len(value) != shape[0]):
-        raise Refused(
-            f"expected {shape[0] if shape[0] >= 0 else 'an array of'} values, got {_count(value)} (shape {list(column.shape)})"
-        )
+        wanted = shape[0] if shape[0] >= 0 else "an array of"
+        raise Refused(f"expected {wanted} values, got {_count(value)} (shape {list(column.shape)})")
     return [_nested(item, column, shape[1:]) for item in value]
 
 

@@ -1,4 +1,4 @@
-"""A model's inputs, outputs and params: what its rows must look like. Read from MLflow's JSON, a schema file, or the model.
+"""A model's inputs, outputs and params: what its rows must look like. Read from MLflow's JSON or a schema file.
 
 Source of the format: the `signature` entry of an MLmodel file, https://mlflow.org/docs/latest/ml/model/signatures.
 """
@@ -133,7 +133,7 @@ def from_mlflow(entry: dict[str, Any], where: str) -> Signature:
 
 
 def from_schema_file(path: Path) -> Signature:
-    """A signature that the user wrote: a JSON list of {"name", "type"}, or an object with "inputs". Raises UsageError."""
+    """A signature that the user wrote: a JSON list of {"name", "type"}, or {"inputs": …}. Raises UsageError."""
     try:
         entry = json.loads(path.read_bytes())
         return from_mlflow({"inputs": entry} if isinstance(entry, list) else entry, str(path))

@@ -8,7 +8,7 @@ from foretell.errors import InputUnreadable
 
 
 def strict_json(data: bytes) -> Any:
-    """One JSON document by the standard's grammar; 1e400 as inf, for the cell grammar to refuse. Raises InputUnreadable.
+    """One JSON document by the standard's grammar; 1e400 as inf, for the cells to refuse. Raises InputUnreadable.
 
     A key that comes twice is refused: which one was meant?
     """
@@ -41,7 +41,10 @@ def _no_constant(word: str) -> Any:
 
 def _json_hint(data: bytes, position: int) -> str:
     if data.lstrip()[:1] == b"'":
-        return "The body starts with ': your shell kept the quotes. Put the JSON in double quotes, escaped, or in a file: -d @body.json"
+        return (
+            "The body starts with ': your shell kept the quotes. "
+            "Put the JSON in double quotes, escaped, or in a file: -d @body.json"
+        )
     if data[position : position + 1] == b"'":
         return "JSON wants double quotes"
     return ""

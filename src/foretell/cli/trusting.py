@@ -13,7 +13,7 @@ from foretell.registry.resolve import resolve, trust_name
 
 
 def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
-    """Finds a model; where trust is missing and a person is there, asks. A yes counts for these very files, for good."""
+    """Finds a model; where trust is missing and a person is there, asks. A yes counts for these very files."""
     try:
         return predictor.find(uri, registry=registry, trust=trusted)
     except ModelUntrusted as error:

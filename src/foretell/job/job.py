@@ -138,7 +138,7 @@ def _answers(predictor: Predictor, rows: Rows, call: Call, places: _Places) -> A
 
 
 def _writer(job: Job, predictor: Predictor, kept: list[str]) -> Writer:
-    """A writer whose columns are known before the first row is read, so that a name that comes twice is refused early."""
+    """A writer whose columns are known before the first row is read, so that a clash of names is refused early."""
     answers = [name for name, _ in predictor.empty(job.call).columns(job.prediction)]
     for name in answers:
         if name in kept and job.output_format.streamed:

@@ -1,4 +1,4 @@
-"""ONNX models, by ONNX Runtime, which never runs code from the model's file. One thread a call; the caller parallelises."""
+"""ONNX models, by ONNX Runtime, which runs no code from a model's file. One thread a call; the caller parallelises."""
 
 from pathlib import Path
 from typing import Any

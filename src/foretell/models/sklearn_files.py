@@ -1,4 +1,4 @@
-"""Files that hold scikit-learn estimators, and what may be loaded of them: skops by a reviewed list, pickles as a whole."""
+"""Files that hold scikit-learn estimators, and what may be loaded: skops by a reviewed list, pickles as a whole."""
 
 import pickle
 import zipfile
@@ -102,7 +102,7 @@ def load_pickle(path: Path) -> Any:
 
 
 def check_trees(parts: Iterable[Any], path: Path) -> None:
-    """That every index in a tree's nodes points forward into the tree, and to a column there is: C code follows them."""
+    """That every index in a tree points forward into the tree, and to a column there is: C code follows them."""
     for part in parts:
         features = getattr(part, "n_features_in_", None)
         tree = getattr(part, "tree_", None)

@@ -1,4 +1,4 @@
-"""The embedded registry: one folder that holds models by name and version. Written so that a crash leaves no half of anything.
+"""The embedded registry: one folder of models by name and version. A crash leaves no half of anything.
 
     .foretell/registry/NAME/model.json            stages, aliases, the last version number given out
     .foretell/registry/NAME/versions/3/version.json   origin, time, and the sha256 of every file
@@ -151,7 +151,7 @@ class LocalRegistry:
         return f"models:/{name}@{next(iter(names.aliases))}" if names.aliases else f"models:/{name}/latest"
 
     def add(self, name: str, source: Path, stage: str | None, alias: str | None) -> Version:
-        """Copies a model in as the next version and points stage and alias at it. Raises OutputError, ModelUnreadable."""
+        """Copies a model in as the next version and points stage and alias at it. Raises ForetellError."""
         check_name(name)
         if not source.exists():
             raise ModelNotFound(f"{source}: no such file or folder")

@@ -20,7 +20,7 @@ Outcome = Answers | ForetellError
 
 
 class Waiting:
-    """One request's rows on their way. done: called once, on the loop, with answers or an error, and the bad row's index."""
+    """One request's rows on their way. done: called once, on the loop, with answers or an error, and its row."""
 
     __slots__ = ("answered", "batch", "call", "deadline", "done")
 
@@ -90,7 +90,7 @@ class Batcher:
             self._loop.call_soon(self._turn)
 
     def _gather(self) -> list[Waiting]:
-        """The longest waiting requests that may share a batch; those whose time is up, or whose client left, drop out."""
+        """The longest waiting requests that may share a batch; those already given up drop out."""
         gathered: list[Waiting] = []
         rows = 0
         while self._queue:

@@ -1,4 +1,4 @@
-"""Every route but predictions, as a small ASGI app: health, version, the page, and what a person sees at a wrong one."""
+"""Every route but predictions, as a small ASGI app: health, version, the page, and what a wrong one says."""
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping

@@ -46,7 +46,7 @@ class CsvReader:
         self._integers = any(column.cell.kind == "int" for column in signature.inputs)
 
     def cut(self, data: bytes) -> int:
-        """Where the last whole record ends. A newline inside quotes ends none; a quote counts only where it opens a field."""
+        """Where the last whole record ends. A newline in quotes ends none; a quote counts where it opens a field."""
         if b'"' not in data:
             return data.rfind(b"\n") + 1
         whole = 0
@@ -235,7 +235,7 @@ _ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
 
 
 def _record_pattern(delimiter: str) -> re.Pattern[bytes]:
-    """One record: fields that are quoted, with "" for a quote, or plain, up to a newline. Possessive, so linear in time."""
+    """One record: fields that are quoted, with "" for a quote, or plain, up to a newline. Possessive: linear."""
     plain = b"[^" + re.escape(delimiter.encode()) + b"\n]*+"
     one = rb'(?:"(?:[^"]++|"")*+"' + plain + rb'|(?!")' + plain + b")"
     return re.compile(one + b"(?:" + re.escape(delimiter.encode()) + one + b")*+\n")
