@@ -1,0 +1,262 @@
+"""The product's promise: the same rows give the same answers, to the bit, through every way in; and what one way refuses,
+every way refuses.
+
+The table is data: MODELS × WAYS. A format or a flavour that is registered without a row here fails the test.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from conftest import Server, foretell, model_path, rows_of, serving
+
+import foretell as library
+from foretell.models.load import FLAVOURS
+from foretell.serve import protocols
+from foretell.tables.formats import FORMATS
+
+Table = tuple[list[str], list[list[Any]]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of make_models.py. flavour: the one that loads it. proba: whether it is asked for probabilities too."""
+
+    name: str
+    flavour: str
+    proba: bool = False
+    params: str = "{}"
+    columns: int = 1
+
+
+MODELS = [
+    Case("logistic", "sklearn", proba=True, columns=4),
+    Case("pipeline", "sklearn", proba=True, columns=3),
+    Case("forest", "sklearn", proba=True, columns=4),
+    Case("onnx", "onnx", proba=True, columns=4),
+    Case("nosignature", "sklearn"),
+    Case("two_outputs", "sklearn", columns=2),
+    Case("params", "sklearn", params='{"return_std": true}', columns=2),
+]
+
+
+@pytest.fixture(scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rows(case: Case, models: Path) -> Table:
+    return rows_of(models, case.name)
+
+
+@pytest.fixture(scope="module")
+def server(case: Case, models: Path) -> Iterator[Server]:
+    with serving("-m", model_path(models, case.name), "--trust") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def expected(case: Case, models: Path, rows: Table) -> list[list[Any]]:
+    """The answers of one Python call with plain lists, flattened to a table."""
+    opened = library.load(str(model_path(models, case.name)), trust=True)
+    params = json.loads(case.params)
+    answers = _flat(opened.predict(rows[1], params))
+    assert case.columns == (len(answers[0]) if not case.proba else 1 + opened.predict_proba(rows[1]).shape[1])
+    return answers if not case.proba else _beside(answers, opened.predict_proba(rows[1]))
+
+
+def from_python(make: Callable[[Table], Any]) -> Callable[..., list[list[Any]]]:
+    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+        opened = library.load(str(path), trust=True)
+        params = json.loads(case.params)
+        answers = _flat(opened.predict(make(rows), params))
+        return answers if not case.proba else _beside(answers, opened.predict_proba(make(rows)))
+
+    return way
+
+
+def from_file(input_format: str, output_format: str, *, stdin: bool = False) -> Callable[..., list[list[Any]]]:
+    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+        source, target = Path(f"in.{input_format}"), Path(f"out.{output_format}")
+        source.write_bytes(BODIES[input_format](rows))
+        flags = ["-m", path, "--trust", "--params", case.params, *(["--proba"] if case.proba else [])]
+        ends = ["-t", input_format] if stdin else ["-i", source, "-o", target]
+        ran = foretell("models", "predict", *flags, *ends, stdin=source.read_bytes() if stdin else None)
+        assert ran.code == 0, ran.err
+        return ANSWERS[output_format](ran.out.encode() if stdin else target.read_bytes())
+
+    return way
+
+
+def from_request(form: str, accept: str) -> Callable[..., list[list[Any]]]:
+    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+        body, kind = _request(form, rows, case.params)
+        reply = server.post(body, kind, "?proba=true" if case.proba else "", Accept=_content_type(accept))
+        assert reply.status == 200, reply.body
+        return ANSWERS[accept](reply.body)
+
+    return way
+
+
+def one_by_one(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+    """Every row as a request of its own."""
+    query = "?proba=true" if case.proba else ""
+    answers = []
+    for row in rows[1]:
+        body = json.dumps({"data": [row], "params": json.loads(case.params)})
+        answers += ANSWERS["json"](server.post(body, query=query).body)
+    return answers
+
+
+DOCUMENTS: dict[str, Callable[[Table], Any]] = {
+    "data": lambda rows: rows[1],
+    "dataframe_split": lambda rows: {"columns": rows[0][::-1], "data": [row[::-1] for row in rows[1]]},
+    "dataframe_records": lambda rows: _records(rows),
+    "instances": lambda rows: _records(rows),
+    "inputs": lambda rows: {name: [row[at] for row in rows[1]] for at, name in enumerate(rows[0])},
+}
+
+BODIES: dict[str, Callable[[Table], bytes]] = {
+    "csv": lambda rows: _csv(rows),
+    "jsonl": lambda rows: "\n".join(map(json.dumps, _records(rows))).encode(),
+    "json": lambda rows: json.dumps({"dataframe_records": _records(rows)}).encode(),
+}
+
+ANSWERS: dict[str, Callable[[bytes], list[list[Any]]]] = {
+    "csv": lambda body: [list(map(_cell, row)) for row in list(csv.reader(io.StringIO(body.decode())))[1:]],
+    "jsonl": lambda body: [list(json.loads(line).values()) for line in body.splitlines()],
+    "json": lambda body: _flat(json.loads(body)["predictions"]),
+}
+
+WAYS: dict[str, Callable[..., list[list[Any]]]] = {
+    "python lists": from_python(lambda rows: rows[1]),
+    "python dicts": from_python(lambda rows: _records(rows)),
+    "pandas": from_python(lambda rows: pd.DataFrame(rows[1], columns=rows[0])),
+    "polars": from_python(lambda rows: pl.DataFrame(rows[1], schema=rows[0], orient="row", infer_schema_length=None)),
+    "arrow": from_python(lambda rows: pa.Table.from_pylist(_records(rows))),
+    "numpy": from_python(lambda rows: np.array(rows[1], object if _mixed(rows) else float)),
+    **{f"file {i} to {o}": from_file(i, o) for i in FORMATS for o in FORMATS},
+    **{f"pipe {i}": from_file(i, i, stdin=True) for i in FORMATS},
+    **{f"http {form}": from_request(form, "json") for form in (*DOCUMENTS, *(f for f in FORMATS if f != "json"))},
+    **{f"http data for {accept}": from_request("data", accept) for accept in FORMATS},
+    "http one by one": one_by_one,
+}
+
+
+BY_NAME = {
+    "python dicts",
+    *(f"file {i} to {o}" for i in ("jsonl", "json") for o in FORMATS),
+    "pipe jsonl",
+    "pipe json",
+    *(f"http {form}" for form in ("dataframe_split", "dataframe_records", "instances", "inputs", "jsonl")),
+}
+"""Ways that give cells by name, which a model whose columns have none refuses."""
+
+WITHOUT_PARAMS = {"http csv", "http jsonl"}
+"""Bodies that have no place for params."""
+
+
+def pairs() -> Iterator[Any]:
+    for case in MODELS:
+        for way in WAYS:
+            if not (case.name == "onnx" and way in BY_NAME) and not (case.params != "{}" and way in WITHOUT_PARAMS):
+                yield pytest.param(case, way, id=f"{case.name}-{way.replace(' ', '-')}")
+
+
+@pytest.mark.parametrize(("case", "way"), pairs(), indirect=["case"], scope="module")
+def test_every_way_gives_the_same_answers(
+    case: Case, way: str, models: Path, rows: Table, server: Server, expected: list[list[Any]]
+) -> None:
+    """A row's answer does not depend on how it came, nor on which rows came with it."""
+    assert expected == WAYS[way](case, model_path(models, case.name), rows, server)
+
+
+def test_every_format_and_flavour_has_a_row() -> None:
+    """What is registered is in the table: formats as file, body and answer, JSON's forms, flavours."""
+    assert set(FORMATS) == set(BODIES) == set(ANSWERS)
+    assert set(protocols.json_document.FORMS) == set(DOCUMENTS)
+    assert set(FLAVOURS) == {case.flavour for case in MODELS}
+
+
+def test_answers_are_the_librarys(models: Path) -> None:
+    """The labels, and up to rounding the probabilities, are those of the training library called directly."""
+    import skops.io
+
+    columns, rows = rows_of(models, "logistic")
+    estimator = skops.io.load(models / "logistic" / "model.skops")
+    opened = library.load(str(models / "logistic"))
+    frame = pd.DataFrame(rows, columns=columns)
+    assert estimator.predict(frame).tolist() == opened.predict(frame).tolist()
+    np.testing.assert_allclose(opened.predict_proba(frame).to_numpy(), estimator.predict_proba(frame), rtol=1e-12)
+
+
+def test_a_pandas_index_is_kept(models: Path) -> None:
+    """What goes in with an index comes out with it."""
+    columns, rows = rows_of(models, "logistic")
+    frame = pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=1)
+    opened = library.load(str(models / "logistic"))
+    assert frame.index.tolist() == opened.predict(frame).index.tolist()
+    assert frame.index.tolist() == opened.predict_proba(frame).index.tolist()
+
+
+def _request(form: str, rows: Table, params: str) -> tuple[bytes, str]:
+    if form in DOCUMENTS:
+        return json.dumps({form: DOCUMENTS[form](rows), "params": json.loads(params)}).encode(), "application/json"
+    return BODIES[form](rows), _content_type(form)
+
+
+def _content_type(name: str) -> str:
+    return FORMATS[name].content_types[0]
+
+
+def _records(rows: Table) -> list[dict[str, Any]]:
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1]]
+
+
+def _csv(rows: Table) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerows([rows[0], *rows[1]])
+    return text.getvalue().encode()
+
+
+def _mixed(rows: Table) -> bool:
+    return any(isinstance(cell, str | bool) for row in rows[1] for cell in row)
+
+
+def _flat(answers: Any) -> list[list[Any]]:
+    """Any kind of answers as a table of Python values."""
+    if isinstance(answers, pa.Table):
+        answers = answers.to_pandas()
+    if isinstance(answers, pa.Array):
+        answers = answers.to_pylist()
+    if isinstance(answers, pl.DataFrame):
+        return [list(row) for row in answers.rows()]
+    if isinstance(answers, pl.Series):
+        answers = answers.to_list()
+    if hasattr(answers, "to_numpy"):
+        answers = answers.to_numpy()
+    if isinstance(answers, np.ndarray):
+        answers = answers.tolist()
+    return [list(a.values()) if isinstance(a, dict) else list(a) if isinstance(a, list) else [a] for a in answers]
+
+
+def _beside(answers: list[list[Any]], probabilities: Any) -> list[list[Any]]:
+    return [[*a, *p] for a, p in zip(answers, _flat(probabilities), strict=True)]
+
+
+def _cell(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
