@@ -86,7 +86,9 @@ def _chunks(job: Job, predictor: Predictor, text: Text) -> Iterator[_Chunk]:
             error.message = f"{text.name}: {error.message}"
             error.hint = "It looks like CSV: -t csv" if formats.sniffed(body) is formats.CSV else error.hint
             raise
-        call = Call(job.call.proba, predictor.signature.call_params(document.params) or job.call.params)
+        call = job.call
+        if document.params:
+            call = Call(job.call.proba, predictor.signature.call_params(document.params))
         writer = _writer(job, predictor, document.rows.kept.names)
         yield _Chunk(writer.start())
         for at, piece in enumerate(document.rows.slices(_SLICE)):
