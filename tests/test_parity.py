@@ -1,10 +1,12 @@
-"""The product's promise: the same rows give the same answers, to the bit, through every way in; and what one way refuses,
-every way refuses.
+"""The product's promise: the same rows give the same answers, to the bit, through every way in, and what one way
+refuses, every way refuses.
 
 The table is data: MODELS × WAYS. A format or a flavour that is registered without a row here fails the test.
 """
 
+import contextlib
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -17,9 +19,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from conftest import Server, foretell, model_path, rows_of, serving
 
 import foretell as library
+from conftest import Server, foretell, model_path, rows_of, serving
 from foretell.models.load import FLAVOURS
 from foretell.serve import protocols
 from foretell.tables.formats import FORMATS
@@ -50,33 +52,37 @@ MODELS = [
 
 
 @pytest.fixture(scope="module")
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
+def servers(models: Path) -> Iterator[Callable[[Case], Server]]:
+    """The running server of a model; it goes on until the next model's is asked for."""
+    with contextlib.ExitStack() as running:
+        up: dict[str, Server] = {}
+
+        def server(case: Case) -> Server:
+            if case.name not in up:
+                up.clear()
+                running.close()
+                up[case.name] = running.enter_context(serving("-m", model_path(models, case.name), "--trust"))
+            return up[case.name]
+
+        yield server
 
 
 @pytest.fixture(scope="module")
-def rows(case: Case, models: Path) -> Table:
-    return rows_of(models, case.name)
-
-
-@pytest.fixture(scope="module")
-def server(case: Case, models: Path) -> Iterator[Server]:
-    with serving("-m", model_path(models, case.name), "--trust") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def expected(case: Case, models: Path, rows: Table) -> list[list[Any]]:
+def expected(models: Path) -> Callable[[Case], list[list[Any]]]:
     """The answers of one Python call with plain lists, flattened to a table."""
-    opened = library.load(str(model_path(models, case.name)), trust=True)
-    params = json.loads(case.params)
-    answers = _flat(opened.predict(rows[1], params))
-    assert case.columns == (len(answers[0]) if not case.proba else 1 + opened.predict_proba(rows[1]).shape[1])
-    return answers if not case.proba else _beside(answers, opened.predict_proba(rows[1]))
+
+    @functools.cache
+    def answers(case: Case) -> list[list[Any]]:
+        _, rows = rows_of(models, case.name)
+        opened = library.load(str(model_path(models, case.name)), trust=True)
+        plain = _flat(opened.predict(rows, json.loads(case.params)))
+        return plain if not case.proba else _beside(plain, opened.predict_proba(rows))
+
+    return answers
 
 
 def from_python(make: Callable[[Table], Any]) -> Callable[..., list[list[Any]]]:
-    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+    def way(case: Case, path: Path, rows: Table, server: Server | None) -> list[list[Any]]:
         opened = library.load(str(path), trust=True)
         params = json.loads(case.params)
         answers = _flat(opened.predict(make(rows), params))
@@ -86,7 +92,7 @@ def from_python(make: Callable[[Table], Any]) -> Callable[..., list[list[Any]]]:
 
 
 def from_file(input_format: str, output_format: str, *, stdin: bool = False) -> Callable[..., list[list[Any]]]:
-    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+    def way(case: Case, path: Path, rows: Table, server: Server | None) -> list[list[Any]]:
         source, target = Path(f"in.{input_format}"), Path(f"out.{output_format}")
         source.write_bytes(BODIES[input_format](rows))
         flags = ["-m", path, "--trust", "--params", case.params, *(["--proba"] if case.proba else [])]
@@ -99,7 +105,7 @@ def from_file(input_format: str, output_format: str, *, stdin: bool = False) -> 
 
 
 def from_request(form: str, accept: str) -> Callable[..., list[list[Any]]]:
-    def way(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+    def way(case: Case, path: Path, rows: Table, server: Server | None) -> list[list[Any]]:
         body, kind = _request(form, rows, case.params)
         reply = server.post(body, kind, "?proba=true" if case.proba else "", Accept=_content_type(accept))
         assert reply.status == 200, reply.body
@@ -108,7 +114,7 @@ def from_request(form: str, accept: str) -> Callable[..., list[list[Any]]]:
     return way
 
 
-def one_by_one(case: Case, path: Path, rows: Table, server: Server) -> list[list[Any]]:
+def one_by_one(case: Case, path: Path, rows: Table, server: Server | None) -> list[list[Any]]:
     """Every row as a request of its own."""
     query = "?proba=true" if case.proba else ""
     answers = []
@@ -173,12 +179,19 @@ def pairs() -> Iterator[Any]:
                 yield pytest.param(case, way, id=f"{case.name}-{way.replace(' ', '-')}")
 
 
-@pytest.mark.parametrize(("case", "way"), pairs(), indirect=["case"], scope="module")
+@pytest.mark.parametrize(("case", "way"), pairs())
 def test_every_way_gives_the_same_answers(
-    case: Case, way: str, models: Path, rows: Table, server: Server, expected: list[list[Any]]
+    case: Case,
+    way: str,
+    models: Path,
+    servers: Callable[[Case], Server],
+    expected: Callable[[Case], list[list[Any]]],
 ) -> None:
     """A row's answer does not depend on how it came, nor on which rows came with it."""
-    assert expected == WAYS[way](case, model_path(models, case.name), rows, server)
+    path, rows = model_path(models, case.name), rows_of(models, case.name)
+    got = WAYS[way](case, path, rows, servers(case) if way.startswith("http") else None)
+    assert case.columns == len(got[0])
+    assert expected(case) == got
 
 
 def test_every_format_and_flavour_has_a_row() -> None:
