@@ -52,6 +52,7 @@ TYPES = {
 _EXACT = 2**53
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_FRACTION = re.compile(r"(.*:\d\d)\.(\d{7,9})(|Z|[+-]\d\d:?\d\d)", re.ASCII)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "1": True}
 _BOOLEANS |= {"false": False, "False": False, "FALSE": False, "0": False}
 TRUE_TEXT = [text for text, value in _BOOLEANS.items() if value]
@@ -119,9 +120,11 @@ def from_text(text: str | None, column: Column, rules: TextRules) -> Any:
 def from_value(value: Any, column: Column) -> Any:
     """One cell from a JSON or Python value. Raises Refused."""
     kind = column.cell.kind
+    if isinstance(value, np.datetime64) and kind == "datetime":
+        return _null(column) if np.isnat(value) else value.astype("datetime64[ns]")
     if hasattr(value, "item") and not column.shape and getattr(value, "ndim", 1) == 0:
         value = value.item()
-    if value is None or value is pa.NA or (kind != "text" and isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pa.NA or (isinstance(value, float) and math.isnan(value)):
         return _null(column)
     if kind == "bool":
         return value if isinstance(value, bool) else _refuse(value, column)
@@ -142,12 +145,16 @@ def _number_from_text(text: str, column: Column, decimal: str) -> int | float:
     if decimal != ".":
         text = text.replace(".", "?").replace(decimal, ".")
     if column.cell.kind == "int" and _INTEGER.fullmatch(text):
-        if len(text.lstrip("+-0")) > 20:
+        digits = text.lstrip("+-0") or "0"
+        if len(digits) > 20:
             raise out_of_range(text, column)
-        return _checked(int(text), column)
+        return _checked(-int(digits) if text[0] == "-" else int(digits), column)
     if not _NUMBER.fullmatch(text):
         raise _not_a(text.replace(".", decimal).replace("?", "."), column)
-    return _checked(float(text), column)
+    number = float(text)
+    if math.isinf(number):
+        raise out_of_range(text, column)
+    return _checked(number, column)
 
 
 def _checked(value: int | float, column: Column) -> int | float:
@@ -158,7 +165,7 @@ def _checked(value: int | float, column: Column) -> int | float:
             if not value.is_integer():
                 reason = "is not finite" if math.isinf(value) else "is not a whole number"
                 raise Refused(f"{show(value)} {reason} ({column.type})", _cast_hint(column, "fractions"))
-            if abs(value) > _EXACT:
+            if abs(value) >= _EXACT:
                 raise Refused(f"{show(value)} is too large to be exact; write it without a point ({column.type})")
             value = int(value)
         if not cell.low <= value <= cell.high:
@@ -185,7 +192,7 @@ def _unicode(text: str, column: Column) -> str:
 
 def _null(column: Column) -> None:
     if not column.nullable:
-        raise Refused(f"empty, but a {column.type} column takes no nulls", _cast_hint(column, "blanks"))
+        raise Refused(f"empty, but {_article(column)} column takes no nulls", _cast_hint(column, "blanks"))
 
 
 def _cast_hint(column: Column, what: str) -> str:
@@ -196,17 +203,22 @@ def _cast_hint(column: Column, what: str) -> str:
 
 
 def _datetime_from_text(text: str, column: Column) -> np.datetime64:
+    found = _FRACTION.fullmatch(text)
+    nanoseconds = int(found[2].ljust(9, "0")) if found else 0
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(found[1] + found[3] if found else text)
     except ValueError:
         raise _not_a(text, column) from None
-    return _naive(moment)
+    return _naive(moment) + np.timedelta64(nanoseconds, "ns")
 
 
 def _naive(moment: datetime) -> np.datetime64:
     """MLflow's datetimes carry no zone: one that does is taken to UTC. Range: what nanoseconds in 64 bits can hold."""
     if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
+        try:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:
+            raise Refused(f"{moment.isoformat()} is outside the years 1678 to 2261 (datetime)") from None
     if not 1678 <= moment.year <= 2261:
         raise Refused(f"{moment.isoformat()} is outside the years 1678 to 2261 (datetime)")
     return np.datetime64(moment, "ns")
@@ -231,7 +243,10 @@ def show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else str(value)
+    except ValueError:
+        return "a number of thousands of digits"
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= 40 else f"{text[:36]} …"
 
@@ -242,9 +257,13 @@ def _not_a(value: Any, column: Column) -> Refused:
     return Refused(f"{show(value)} is not a{'n' if noun[0] == 'I' else ''} {noun}{kind}")
 
 
+def _article(column: Column) -> str:
+    return f"a{'n' if column.type[0] in 'aeiou' else ''} {column.type}"
+
+
 def _refuse(value: Any, column: Column) -> Any:
     raise _not_a(value, column)
 
 
 def out_of_range(value: Any, column: Column) -> Refused:
-    return Refused(f"{show(value)} is out of the range of a {column.type}")
+    return Refused(f"{show(value)} is out of the range of {_article(column)}")

@@ -13,10 +13,13 @@ from foretell.errors import CellWrong
 
 
 def build(values: Iterable[Any], column: Column) -> np.ndarray:
-    """Checked cells as an array of the column's dtype, shape (rows, *column.shape); nulls as NaN, NaT or None."""
+    """Checked cells as an array of the column's dtype, shape (rows, *column.shape); nulls as NaN, NaT or None.
+
+    A nullable int column is float64 and a nullable bool column object, whether or not a null is among the cells.
+    """
     cells = list(values)
     kind = column.cell.kind
-    if kind in ("int", "bool") and any(cell is None for cell in cells):
+    if kind in ("int", "bool") and column.nullable:
         return np.array(cells, "float64" if kind == "int" else "object")
     if kind in ("text", "binary"):
         array = np.empty(len(cells), object)
@@ -42,9 +45,9 @@ def from_arrow(values: pa.Array, column: Column, at: int) -> np.ndarray:
         return from_arrow(values.dictionary_decode(), column, at)
     if kind == "float" and (pa.types.is_floating(given) or pa.types.is_integer(given)):
         return _floats(values, column, at)
-    if kind == "int" and pa.types.is_integer(given) and not values.null_count:
+    if kind == "int" and pa.types.is_integer(given) and not values.null_count and not column.nullable:
         return _integers(values, column, at)
-    if kind == "bool" and pa.types.is_boolean(given) and not values.null_count:
+    if kind == "bool" and pa.types.is_boolean(given) and not values.null_count and not column.nullable:
         return to_numpy(values)
     if kind == "text" and (pa.types.is_string(given) or pa.types.is_large_string(given)):
         return build(values.to_pylist(), column)
@@ -118,10 +121,17 @@ def _integers(values: pa.Array, column: Column, at: int) -> np.ndarray:
     return array.astype(cell.dtype, copy=False)
 
 
+_FIRST, _LAST = np.datetime64("1678-01-01", "ns"), np.datetime64("2262-01-01", "ns")
+
+
 def _moments(values: pa.Array, column: Column, at: int) -> np.ndarray:
-    """Arrow keeps a zoned timestamp in UTC, so dropping the zone leaves UTC."""
+    """Arrow keeps a zoned timestamp in UTC, so dropping the zone leaves UTC. Range: as in the cell grammar."""
     try:
         moments: np.ndarray = values.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
-        return moments
-    except pa.ArrowInvalid as error:
-        raise CellWrong(0, at, f"a date outside the years 1678 to 2261 ({column.type})") from error
+    except pa.ArrowInvalid:
+        return build(_each(values.to_pylist(), at, lambda value: from_value(value, column)), column)
+    out = (moments < _FIRST) | (moments >= _LAST)
+    if out.any():
+        row = int(out.argmax())
+        raise CellWrong(row, at, f"{moments[row]} is outside the years 1678 to 2261 (datetime)")
+    return moments

@@ -66,7 +66,10 @@ def to_batch(x: Any, opened: Predictor) -> Batch:
             return opened.decoder.values(list(x))
         if isinstance(x, np.ndarray):
             return _from_numpy(x, opened)
-        table = _table(x)
+        try:
+            table = _table(x)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return opened.decoder.values(x.to_dict("records"))
         if table is None:
             raise UsageError(
                 f"a {type(x).__name__} holds no rows that foretell reads", "Give a frame, an array or a list"

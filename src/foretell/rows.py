@@ -55,8 +55,10 @@ class RowDecoder:
     def lines(self, block: bytes) -> Batch:
         """JSON Lines, one row a line."""
         try:
-            if self._lines is not None and block.lstrip()[:1] == b"{":
-                return self._from_records(self._lines.decode_lines(block), block, _RAW_RECORD.decode_lines)
+            if self._lines is not None and (count := object_lines(block)):
+                records = self._lines.decode_lines(block)
+                if len(records) == count:
+                    return self._from_records(records, block, _RAW_RECORD.decode_lines)
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
         rows = []
@@ -142,7 +144,7 @@ class RowDecoder:
     def _from_records(self, records: list[Any], data: bytes, raw: Callable[[bytes], list[Any]]) -> Batch:
         """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
         colons = data.count(b":")
-        if colons != len(records) * len(self._names) and colons != sum(map(_colons, raw(data))):
+        if b"\\u003" in data or (colons != len(records) * len(self._names) and colons != sum(map(_colons, raw(data)))):
             raise _Odd
         return self._from_tuples([msgspec.structs.astuple(record) for record in records])
 
@@ -256,6 +258,20 @@ _RAW_RECORDS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 def _colons(record: dict[str, msgspec.Raw]) -> int:
     """How many colons an object has in which no key comes twice."""
     return len(record) + sum(key.count(":") + bytes(value).count(b":") for key, value in record.items())
+
+
+def object_lines(block: bytes) -> int:
+    """How many lines hold something, if each begins and ends like an object and all is UTF-8; else 0.
+
+    With as many documents as that, none shares its line or goes on in the next one; msgspec does not insist on it.
+    """
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return 0
+    lines = [line.strip() for line in block.split(b"\n")]
+    lines = [line for line in lines if line]
+    return len(lines) if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines) else 0
 
 
 class _Odd(Exception):

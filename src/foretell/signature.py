@@ -145,7 +145,7 @@ def from_schema_file(path: Path) -> Signature:
 
 def listed(names: list[str], most: int = 8) -> str:
     """Names for a message: the first few, and how many more."""
-    shown = ", ".join(names[:most])
+    shown = ", ".join(name if len(name) <= 60 else f"{name[:57]}…" for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 

@@ -13,7 +13,7 @@ def strict_json(data: bytes) -> Any:
     A key that comes twice is refused: which one was meant?
     """
     try:
-        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_float)
     except json.JSONDecodeError as error:
         raise InputUnreadable(
             f"not valid JSON: {error.msg} at byte {error.pos}", _json_hint(data, error.pos)
@@ -33,6 +33,23 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {show(twice)} comes twice in one object")
     return found
+
+
+class _Huge(float):
+    """A number beyond a double's range, which still knows how it was written."""
+
+    text = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        number = _Huge(number)
+        number.text = text
+    return number
 
 
 def _no_constant(word: str) -> Any:

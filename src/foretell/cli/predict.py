@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from foretell.batch import Call
 from foretell.cells import NULLS, TextRules
 from foretell.cli.main import option
 from foretell.cli.trusting import find_asking
@@ -98,7 +97,8 @@ def predict(**given: Any) -> None:
         job = Job(
             input_format,
             output_format or input_format,
-            Call(given["proba"], predictor.signature.call_params(_params(given["params"]))),
+            given["proba"],
+            _params(given["params"]),
             _keep(given["keep"]),
             given["prediction_column"],
             CsvOptions(TextRules(_nulls(given["null_values"]), given["decimal"]), _delimiter(given["delimiter"])),

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from foretell.batch import Answers, Call
-from foretell.errors import CellWrong, ForetellError, InputError, UsageError
+from foretell.errors import CellWrong, ForetellError, InputError
 from foretell.predictor import Predictor
 from foretell.tables import formats, json_document
 from foretell.tables.csv_reader import CsvOptions
 from foretell.tables.files import Block, Text
-from foretell.tables.formats import Format, Reader, Writer
-from foretell.tables.kept import ALL, Keep, Rows
+from foretell.tables.formats import Format, Reader
+from foretell.tables.kept import ALL, Keep, Kept, Rows, clash_of
 
 _MAX_DOCUMENT = 256 << 20
 _SLICE = 65_536
@@ -30,11 +32,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What to do. prediction: the name of the predictions' column."""
+    """What to do. params: as given, not yet checked. prediction: the name of the predictions' column."""
 
     input_format: Format
     output_format: Format
-    call: Call = Call()
+    proba: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
     keep: Keep = ALL
     prediction: str = "prediction"
     options: CsvOptions = CsvOptions()
@@ -72,37 +75,53 @@ class _Chunk:
 
 
 def _chunks(job: Job, predictor: Predictor, text: Text) -> Iterator[_Chunk]:
-    if job.input_format.streamed:
-        reader = formats.reader(job.input_format, text, predictor.decoder, job.keep, job.options)
-        writer = _writer(job, predictor, reader.kept)
-        yield _Chunk(writer.start())
-        for block in text.blocks(reader.cut):
-            yield _block(job, predictor, reader, writer, block)
-    else:
-        body = text.all(_MAX_DOCUMENT)
-        try:
-            document = json_document.read(body, predictor.decoder, job.keep)
-        except InputError as error:
-            error.message = f"{text.name}: {error.message}"
-            error.hint = "It looks like CSV: -t csv" if formats.sniffed(body) is formats.CSV else error.hint
-            raise
-        call = job.call
-        if document.params:
-            call = Call(job.call.proba, predictor.signature.call_params(document.params))
-        writer = _writer(job, predictor, document.rows.kept.names)
-        yield _Chunk(writer.start())
-        for at, piece in enumerate(document.rows.slices(_SLICE)):
-            answers = _answers(predictor, piece, call, _InDocument(f"{text.name}: $.{document.form}", at * _SLICE))
-            yield _Chunk(writer.rows(piece.kept, answers), piece.batch.rows)
+    writer = formats.writer(job.output_format, job.prediction)
+    predicted = _streamed if job.input_format.streamed else _whole
+    for kept, answers in predicted(job, predictor, text):
+        yield _Chunk(writer.rows(kept, answers), len(answers))
     yield _Chunk(writer.end())
 
 
-def _block(job: Job, predictor: Predictor, reader: Reader, writer: Writer, block: Block) -> _Chunk:
-    rows = reader.parse(block)
-    if rows.batch.rows == 0:
-        return _Chunk(b"")
-    answers = _answers(predictor, rows, job.call, _InBlock(reader, block))
-    return _Chunk(writer.rows(rows.kept, answers), rows.batch.rows)
+def _streamed(job: Job, predictor: Predictor, text: Text) -> Iterator[tuple[Kept, Answers]]:
+    """Block by block; an input without rows gives its columns and no answers."""
+    call = Call(job.proba, predictor.signature.call_params(job.params))
+    reader = formats.reader(job.input_format, text, predictor.decoder, job.keep, job.options)
+    none = _check_names(job, predictor, reader.kept, call)
+    seen = False
+    for block in text.blocks(reader.cut):
+        rows = reader.parse(block)
+        if rows.batch.rows:
+            seen = True
+            yield rows.kept, _answers(predictor, rows, call, _InBlock(reader, block))
+    if not seen:
+        yield Kept(reader.kept, [pa.nulls(0, pa.string()) for _ in reader.kept]), none
+
+
+def _whole(job: Job, predictor: Predictor, text: Text) -> Iterator[tuple[Kept, Answers]]:
+    """A document, in pieces."""
+    body = text.all(_MAX_DOCUMENT)
+    try:
+        document = json_document.read(body, predictor.decoder, job.keep)
+    except InputError as error:
+        error.message = f"{text.name}: {error.message}"
+        if body.strip() and formats.sniffed(body) is not formats.JSON:
+            error.hint = f"It looks like {formats.sniffed(body).name}: -t {formats.sniffed(body).name}"
+        raise
+    call = Call(job.proba, predictor.signature.call_params({**job.params, **document.params}))
+    none = _check_names(job, predictor, document.rows.kept.names, call)
+    for at, piece in enumerate(document.rows.slices(_SLICE)):
+        yield piece.kept, _answers(predictor, piece, call, _InDocument(f"{text.name}: $.{document.form}", at * _SLICE))
+    if not document.rows.batch.rows:
+        yield document.rows.kept, none
+
+
+def _check_names(job: Job, predictor: Predictor, kept: list[str], call: Call) -> Answers:
+    """Refuses a carried column that is named like a prediction before a row is read. Returns answers to no rows."""
+    none = predictor.empty(call)
+    for name, _ in none.columns(job.prediction):
+        if name in kept and job.output_format.streamed:
+            raise clash_of(name)
+    return none
 
 
 class _Places(Protocol):
@@ -137,15 +156,3 @@ def _answers(predictor: Predictor, rows: Rows, call: Call, places: _Places) -> A
         row, own = bad
         own.message = places.of(row, own.message)
         raise own from error
-
-
-def _writer(job: Job, predictor: Predictor, kept: list[str]) -> Writer:
-    """A writer whose columns are known before the first row is read, so that a clash of names is refused early."""
-    answers = [name for name, _ in predictor.empty(job.call).columns(job.prediction)]
-    for name in answers:
-        if name in kept and job.output_format.streamed:
-            raise UsageError(
-                f"the input has a column {name!r} of its own",
-                "Name the predictions otherwise: --prediction-column NAME, or leave it out: --keep none",
-            )
-    return formats.writer(job.output_format, kept, answers, job.prediction)

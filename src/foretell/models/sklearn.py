@@ -17,6 +17,7 @@ from foretell.models.sklearn_files import REVIEWED, check_trees, is_skops, load_
 from foretell.signature import Signature
 
 _BLOCK = 256
+_FRAME_BLOCK = 1024
 _ROW_BY_ROW = tuple(
     f"sklearn.{name}"
     for name in (
@@ -126,7 +127,8 @@ class SklearnEngine:
     def __init__(self, estimator: Any) -> None:
         self._estimator = estimator
         self.proba = hasattr(estimator, "predict_proba")
-        self.block = None if all(type(part).__module__.startswith(_ROW_BY_ROW) for part in parts(estimator)) else _BLOCK
+        block = _FRAME_BLOCK if _needs_frame(estimator) else _BLOCK
+        self.block = None if all(type(part).__module__.startswith(_ROW_BY_ROW) for part in parts(estimator)) else block
         self._names = _names(estimator) if _needs_frame(estimator) else None
         self._text = not hasattr(estimator, "n_features_in_")
         self._takes = set(inspect.signature(estimator.predict).parameters)

@@ -89,8 +89,8 @@ def encode(answers: Answers, fmt: Format) -> bytes:
     """Answers as a body."""
     if fmt is JSON:
         return json_document.write(answers)
-    writer = formats.writer(fmt, [], [name for name, _ in answers.columns()])
-    return writer.start() + writer.rows(Kept(), answers) + writer.end()
+    writer = formats.writer(fmt)
+    return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
 
 
 def content_type(fmt: Format) -> str:

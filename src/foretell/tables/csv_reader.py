@@ -38,7 +38,8 @@ class CsvReader:
         self._name = text.name
         self._signature = signature
         self._options = options
-        self._record = _record_pattern(options.delimiter)
+        self._field, self._record = _patterns(options.delimiter)
+        self._plain = re.compile(rb'"(?:[^"]++|"")*+"|([^"]++)')
         self.header = self._read_header(text)
         self._at = self._positions()
         self.kept = keep.choose(self.header, signature)
@@ -50,14 +51,13 @@ class CsvReader:
         if b'"' not in data:
             return data.rfind(b"\n") + 1
         whole = 0
-        for record in self._record.finditer(data):
-            if record.start() != whole:
-                break
+        while record := self._record.match(data, whole):
             whole = record.end()
         return whole
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block."""
+        self._check_returns(block)
         try:
             if (rows := self._fast(block.data)) is not None:
                 return rows
@@ -86,7 +86,8 @@ class CsvReader:
             texts = table
         else:
             table = self._read(data, numbers, [*self._options.rules.nulls], quoted=True) if numbers else None
-            texts = self._read(data, words | dict.fromkeys(both, pa.string()), [""], quoted=False)
+            words |= dict.fromkeys(both, pa.string())
+            texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False)
         rows = texts.num_rows
         columns = []
         for index, column in enumerate(self._signature.inputs):
@@ -107,7 +108,14 @@ class CsvReader:
             texts = self._read(block.data, wanted, [""], quoted=False)
         except pa.ArrowInvalid as error:
             raise self._diagnosis(block, error) from error
-        columns = [self._words(texts, index) for index in range(len(self._signature.inputs))]
+        columns, wrong = [], []
+        for index in range(len(self._signature.inputs)):
+            try:
+                columns.append(self._words(texts, index))
+            except CellWrong as error:
+                wrong.append(error)
+        if wrong:
+            raise min(wrong, key=lambda error: error.row)
         kept = [_whole(texts.column(str(at)), empty_is_null=False) for at in self._kept_at]
         return Rows(Batch(texts.num_rows, columns), Kept(self.kept, kept))
 
@@ -162,7 +170,11 @@ class CsvReader:
             raise InputUnreadable(
                 f"{self._name}, line {block.line}: the header cannot be read: {error}", _ENCODING_HINT
             ) from error
-        if all(_NUMERIC.fullmatch(name) for name in header):
+        if "\0" in block.data.decode():
+            raise InputUnreadable(f"{self._name} holds NUL bytes; it may be UTF-16", "Say so: --encoding utf-16-le")
+        if not self._record.fullmatch(block.data):
+            raise InputUnreadable(f"{self._name}, line {block.line}: a quote is opened in the header and never closed")
+        if all(_NUMERIC.fullmatch(name) for name in header) and not set(self._signature.names) <= set(header):
             raise FormWrong(
                 f"{self._name}, line {block.line}: the first line holds numbers, not names",
                 f"A header comes first: {listed(self._signature.names)}",
@@ -209,12 +221,19 @@ class CsvReader:
             )
         width = len(self.header)
         for row, record in enumerate(self._records(block.data)):
-            fields = next(csv.reader([record.decode()], delimiter=self._options.delimiter))
-            if len(fields) != width:
-                return CellWrong(
-                    row, None, f"{len(fields)} value{'s' * (len(fields) != 1)}, and the header has {width}"
-                )
+            fields = len(self._field.findall(record))
+            if fields != width:
+                return CellWrong(row, None, f"{fields} value{'s' * (fields != 1)}, and the header has {width}")
         return InputUnreadable(f"{self._name}, from line {block.line}: {show(str(error))}")
+
+    def _check_returns(self, block: Block) -> None:
+        """Refuses a carriage return outside of quotes that ends no line: Arrow would end a row there."""
+        data = block.data
+        if data.count(b"\r") == data.count(b"\r\n"):
+            return
+        for row, record in enumerate(self._records(data)):
+            if any(b"\r" in plain for plain in self._plain.findall(record.removesuffix(b"\n").removesuffix(b"\r"))):
+                raise self.place(block, CellWrong(row, None, "a carriage return stands alone, outside of quotes"))
 
     def _records(self, data: bytes) -> list[bytes]:
         return [record for match in self._record.finditer(data) if (record := match.group()).strip(b"\r\n")]
@@ -234,11 +253,15 @@ _EMPTY = pa.scalar("", pa.string())
 _ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
 
 
-def _record_pattern(delimiter: str) -> re.Pattern[bytes]:
-    """One record: fields that are quoted, with "" for a quote, or plain, up to a newline. Possessive: linear."""
-    plain = b"[^" + re.escape(delimiter.encode()) + b"\n]*+"
-    one = rb'(?:"(?:[^"]++|"")*+"' + plain + rb'|(?!")' + plain + b")"
-    return re.compile(one + b"(?:" + re.escape(delimiter.encode()) + one + b")*+\n")
+def _patterns(delimiter: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """One field with what ends it, and one record with its newline. A field is plain, or quoted with "" for a quote.
+
+    Possessive, so that matching is linear.
+    """
+    mark = re.escape(delimiter.encode())
+    plain = b"[^" + mark + b"\n]*+"
+    field = rb'(?:"(?:[^"]++|"")*+"' + plain + rb'|(?!")' + plain + b")"
+    return re.compile(field + b"(?:" + mark + b"|\n)"), re.compile(field + b"(?:" + mark + field + b")*+\n")
 
 
 def _has_stray_nan(values: pa.ChunkedArray) -> bool:

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foretell.batch import Answers
+from foretell.errors import PredictionError
+from foretell.signature import listed
 from foretell.tables.kept import Kept
 
 
@@ -17,24 +19,29 @@ def _word(text: str) -> pa.Scalar:
 
 _EMPTY = _word("")
 _QUOTE = _word('"')
+_SPECIAL = '[",\r\n]'
 
 
 class CsvWriter:
     """Carried columns, then predictions; a header first. Nulls as empty cells, empty strings as \"\"."""
 
-    def __init__(self, kept: list[str], answers: list[str], prediction: str, delimiter: str = ",") -> None:
-        self._names = [*kept, *answers]
+    def __init__(self, prediction: str) -> None:
         self._prediction = prediction
-        self._delimiter = delimiter
-        self._special = f'["\r\n{_in_class(delimiter)}]'
-
-    def start(self) -> bytes:
-        return self._lines([pa.array([name], pa.string()) for name in self._names])
+        self._header: list[str] | None = None
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
-        columns = [self._quoted(column) for column in kept.as_text()]
-        columns += [self._text(values) for _, values in answers.columns(self._prediction)]
-        return self._lines(columns, quoted=True)
+        columns = answers.columns(self._prediction)
+        names = [*kept.names, *(name for name, _ in columns)]
+        header = b""
+        if self._header is None:
+            self._header = names
+            header = self._lines([self._quoted(pa.array([name or None], pa.string())) for name in names])
+        elif names != self._header:
+            raise PredictionError(
+                f"the model first answered with {listed(self._header)}, and then with {listed(names)}"
+            )
+        cells = [self._quoted(column) for column in kept.as_text()]
+        return header + self._lines([*cells, *(self._text(values) for _, values in columns)])
 
     def end(self) -> bytes:
         return b""
@@ -46,19 +53,16 @@ class CsvWriter:
 
     def _quoted(self, column: pa.Array) -> pa.Array:
         """Quotes around a cell with a delimiter, quote or newline in it, and around one that is empty but not null."""
-        needed = pc.or_(pc.match_substring_regex(column, self._special), pc.equal(column, _EMPTY))
+        needed = pc.or_(pc.match_substring_regex(column, _SPECIAL), pc.equal(column, _EMPTY))
         if not pc.any(needed).as_py():
             return column
         wrapped = pc.binary_join_element_wise(_QUOTE, pc.replace_substring(column, '"', '""'), _QUOTE, _EMPTY)
         return pc.if_else(needed, wrapped, column)
 
-    def _lines(self, columns: Sequence[pa.Array], *, quoted: bool = False) -> bytes:
-        if not columns or not len(columns[0]):
+    def _lines(self, cells: Sequence[pa.Array]) -> bytes:
+        if not cells or not len(cells[0]):
             return b""
-        cells = columns if quoted else [self._quoted(column) for column in columns]
-        lines = pc.binary_join_element_wise(
-            *cells, _word(self._delimiter), null_handling="replace", null_replacement=""
-        )
+        lines = pc.binary_join_element_wise(*cells, _word(","), null_handling="replace", null_replacement="")
         if len(cells) == 1:
             lines = pc.if_else(pc.equal(lines, _EMPTY), _word('""'), lines)
         whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
@@ -79,7 +83,3 @@ def text_of(values: np.ndarray) -> pa.Array:
     if values.dtype.kind == "M":
         return pa.array([None if np.isnat(v) else str(v) for v in values], pa.string())
     return pa.array(values).cast(pa.string())
-
-
-def _in_class(delimiter: str) -> str:
-    return "\\" + delimiter if delimiter in "\\]^-" else delimiter

@@ -113,8 +113,8 @@ class Text:
         self._ended = not chunk
         try:
             data = self._decode(chunk, self._ended)
-        except UnicodeDecodeError as error:
-            raise InputUnreadable(f"{self.name}: byte {error.start} of a block is no {error.encoding}") from error
+        except UnicodeError as error:
+            raise InputUnreadable(f"{self.name} cannot be read in that encoding: {error}") from error
         if first:
             data = self._opened(data)
         if self._mac:
@@ -144,6 +144,8 @@ def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
         raise UsageError(
             f"--encoding {encoding}: no such encoding", "For example: utf-8, cp1252, latin-1, utf-16"
         ) from None
+    if not codec._is_text_encoding:
+        raise UsageError(f"--encoding {encoding}: not an encoding of text", "For example: utf-8, cp1252, utf-16")
     if codec.name == "utf-8":
         return lambda data, final: data
     decoder = codec.incrementaldecoder()

@@ -49,9 +49,7 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """Makes the bytes of one output: start, then rows in order, then end."""
-
-    def start(self) -> bytes: ...
+    """Makes the bytes of one output: rows in order, no rows at least once, then end."""
 
     def rows(self, kept: Kept, answers: Answers) -> bytes: ...
 
@@ -92,10 +90,10 @@ def reader(fmt: Format, text: Text, decoder: RowDecoder, keep: Keep, options: Cs
     raise FormatUnknown(f"{fmt.name} is read whole")
 
 
-def writer(fmt: Format, kept: list[str], answers: list[str], prediction: str = "prediction") -> Writer:
-    """A writer of carried columns and answers, both named."""
+def writer(fmt: Format, prediction: str = "prediction") -> Writer:
+    """A writer. prediction: the name of the predictions' column."""
     if fmt is CSV:
-        return CsvWriter(kept, answers, prediction)
+        return CsvWriter(prediction)
     if fmt is JSONL:
-        return JsonLinesWriter(kept, answers, prediction)
+        return JsonLinesWriter(prediction)
     return json_document.DocumentWriter()

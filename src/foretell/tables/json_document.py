@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from foretell.batch import Answers, Batch
-from foretell.errors import CellWrong, FormWrong
+from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.rows import RowDecoder, place_in_json
 from foretell.strict_json import strict_json
 from foretell.tables.kept import Keep, Kept, Rows
@@ -48,6 +48,7 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 _SPLIT = msgspec.json.Decoder(_Split)
 _ENCODER = msgspec.json.Encoder()
 _RECORDS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_COLUMNS = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
 
 
 def read(body: bytes, decoder: RowDecoder, keep: Keep) -> Document:
@@ -77,16 +78,12 @@ class DocumentWriter:
     """A {"predictions": […]} that grows: predictions only, in the order of the rows."""
 
     def __init__(self) -> None:
-        self._first = True
-
-    def start(self) -> bytes:
-        return b'{"predictions": ['
+        self._before = b'{"predictions": ['
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
-        inner = _ENCODER.encode(answers.to_list())[1:-1]
-        comma = b"" if self._first or not inner else b","
-        self._first = self._first and not inner
-        return comma + inner
+        inner: bytes = _ENCODER.encode(answers.to_list())[1:-1]
+        before, self._before = self._before, b"," if inner else b""
+        return before + inner
 
     def end(self) -> bytes:
         return b"]}\n"
@@ -104,15 +101,19 @@ def _envelope(body: bytes, decoder: RowDecoder) -> _Document:
     try:
         document = _DOCUMENT.decode(body)
         parts = [part for name in (*FORMS, "params") if (part := getattr(document, name)) is not UNSET]
+        body.decode()
         if body.count(b":") == len(parts) + sum(bytes(part).count(b":") for part in parts):
             return document
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     values = strict_json(body)
     if not isinstance(values, dict):
         kind = "an array" if isinstance(values, list) else "a bare value"
         raise FormWrong(f"the document is {kind}, and must be an object", _example(decoder))
-    return _DOCUMENT.decode(body)
+    try:
+        return _DOCUMENT.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputUnreadable(f"not valid JSON: {error}") from error
 
 
 def _split(raw: msgspec.Raw, decoder: RowDecoder) -> Batch:
@@ -155,8 +156,11 @@ def _placed(error: CellWrong, form: str, raw: msgspec.Raw, decoder: RowDecoder) 
     if form in ("instances", "inputs") and data.lstrip()[:1] == b"{" and error.column is not None:
         name = decoder.signature.names[error.column]
         return error.at(f"$.{form}.{name}[{error.row}]" if name.isidentifier() else f'$.{form}["{name}"][{error.row}]')
-    if form == "dataframe_split":
-        data = b"["
+    if form == "dataframe_split" and error.column is not None:
+        names = _SPLIT.decode(data).columns or decoder.signature.names
+        name = decoder.signature.names[error.column]
+        at = names.index(name) if name in names else error.column
+        return error.at(f"$.dataframe_split.data[{error.row}][{at}] ({name})")
     return place(form, data, error, decoder)
 
 
@@ -177,17 +181,23 @@ def _kept(form: str, raw: msgspec.Raw, decoder: RowDecoder, keep: Keep) -> Kept:
     if not records:
         return Kept()
     names = keep.choose(list(records[0]), decoder.signature) if decoder.signature.named else []
+    if keep.names is None:
+        taken = set(decoder.signature.names)
+        return Kept(names, [], [{name: cell for name, cell in row.items() if name not in taken} for row in records])
     return Kept(names, [], [{name: row[name] for name in names if name in row} for row in records])
 
 
 def _as_records(form: str, raw: msgspec.Raw) -> list[dict[str, msgspec.Raw]]:
     try:
+        if bytes(raw).lstrip()[:1] == b"{" and form != "dataframe_split":
+            columns = _COLUMNS.decode(raw)
+            return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if form != "dataframe_split":
             return _RECORDS.decode(raw)
         split = _SPLIT.decode(raw)
         rows = msgspec.json.decode(split.data, type=list[list[msgspec.Raw]])
         return [dict(zip(split.columns or [], row, strict=False)) for row in rows]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):
         return []
 
 

@@ -3,11 +3,11 @@
 import msgspec
 
 from foretell.batch import Answers, plain
-from foretell.errors import CellWrong, InputUnreadable, UsageError
+from foretell.errors import CellWrong, InputUnreadable
 from foretell.rows import RowDecoder, place_in_json
 from foretell.strict_json import strict_json
 from foretell.tables.files import Block, Text
-from foretell.tables.kept import Keep, Kept, Rows
+from foretell.tables.kept import Keep, Kept, Rows, clash_of
 
 _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -54,13 +54,10 @@ class JsonLinesReader:
         return self._keep.choose(given, self._decoder.signature)
 
     def _carried(self, block: Block, rows: int) -> Kept:
-        """Raw values by name; a name that the first line did not have cannot be carried into a table."""
-        if not self.kept and self._keep.names == ():
+        """Raw values by name, row by row; a row that is an array carries none."""
+        if self._keep.names == ():
             return Kept([], [], [{} for _ in range(rows)])
-        try:
-            records = _RECORD.decode_lines(block.data)
-        except msgspec.DecodeError:
-            return Kept([], [], [{} for _ in range(rows)])
+        records = _raw_records(block.data)
         if self._keep.names is not None:
             chosen = set(self._keep.names)
             return Kept(self.kept, [], [{n: v for n, v in row.items() if n in chosen} for row in records])
@@ -68,15 +65,20 @@ class JsonLinesReader:
         return Kept(self.kept, [], [{n: v for n, v in row.items() if n not in taken} for row in records])
 
 
+def _raw_records(block: bytes) -> list[dict[str, msgspec.Raw]]:
+    """The objects of lines that were decoded before; so only an array can be no object here."""
+    try:
+        return _RECORD.decode_lines(block)
+    except msgspec.DecodeError:
+        lines = (line.strip() for line in block.split(b"\n"))
+        return [_RECORD.decode(line) if line[:1] == b"{" else {} for line in lines if line]
+
+
 class JsonLinesWriter:
     """An object a row: what is carried, then predictions."""
 
-    def __init__(self, kept: list[str], answers: list[str], prediction: str) -> None:
-        self._answers = set(answers)
+    def __init__(self, prediction: str) -> None:
         self._prediction = prediction
-
-    def start(self) -> bytes:
-        return b""
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
         columns = answers.columns(self._prediction)
@@ -84,9 +86,8 @@ class JsonLinesWriter:
         cells = zip(*(plain(values) for _, values in columns), strict=True)
         records = []
         for carried, row in zip(kept.as_records(len(answers)), cells, strict=True):
-            if self._answers & carried.keys():
-                clash = next(iter(self._answers & carried.keys()))
-                raise UsageError(f"the input has a column {clash!r} of its own", "Name ours: --prediction-column NAME")
+            if clash := carried.keys() & set(names):
+                raise clash_of(min(clash))
             records.append({**carried, **dict(zip(names, row, strict=True))})
         return _ENCODER.encode_lines(records)
 

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from foretell.batch import Batch
-from foretell.errors import UsageError
+from foretell.errors import FormWrong, InputUnreadable, UsageError
 from foretell.signature import Signature, listed
 
 
@@ -20,13 +20,16 @@ class Keep:
 
     def choose(self, given: list[str], signature: Signature) -> list[str]:
         """The columns to carry, of those given, in their order. Raises UsageError for one that is not there."""
-        if self.names is None:
-            taken = set(signature.names) if signature.named else set(given)
-            return [name for name in given if name not in taken]
-        for name in self.names:
+        taken = set(signature.names) if signature.named else set(given)
+        names = [name for name in given if name not in taken] if self.names is None else list(self.names)
+        for name in names:
             if name not in given:
                 raise UsageError(f"--keep {name}: the input has no such column", f"It has: {listed(given)}")
-        return list(self.names)
+            if given.count(name) > 1:
+                raise FormWrong(f"the input has the column {name!r} twice", "Rename one, or leave it out: --keep")
+            if not encodable(name):
+                raise InputUnreadable("a column's name holds half of a surrogate pair, which is no text")
+        return names
 
 
 ALL = Keep()
@@ -57,6 +60,14 @@ class Kept:
         return [dict(zip(self.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
+def clash_of(name: str) -> UsageError:
+    """What to say where a carried column and a prediction have the same name."""
+    return UsageError(
+        f"the input has a column {name!r} of its own",
+        "Name the predictions otherwise: --prediction-column NAME, or leave it out: --keep none",
+    )
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a reader makes of a block: rows for the model, and what is carried along."""
@@ -77,10 +88,18 @@ class Rows:
         return Rows(self.batch[start:stop], kept)
 
 
+def encodable(text: str) -> bool:
+    """Whether the text is Unicode; JSON can spell half of a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in text)
+
+
 def _text(value: msgspec.Raw | None) -> str | None:
     if value is None:
         return None
     raw = bytes(value)
     if raw[:1] == b'"':
-        return str(json.loads(raw))
+        text = str(json.loads(raw))
+        if not encodable(text):
+            raise InputUnreadable("a cell holds half of a surrogate pair, which is no text", "Leave it out: --keep")
+        return text
     return None if raw == b"null" else raw.decode()
