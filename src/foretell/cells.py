@@ -266,4 +266,5 @@ def _refuse(value: Any, column: Column) -> Any:
 
 
 def out_of_range(value: Any, column: Column) -> Refused:
-    return Refused(f"{show(value)} is out of the range of {_article(column)}")
+    shown = show(value).strip('"')
+    return Refused(f"{shown} is out of the range of {_article(column)}")
