@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from foretell.cells import TYPES, Column, Refused, from_value
+from foretell.cells import TYPES, Column, Refused, from_value, show
 from foretell.errors import FormWrong, ModelUnreadable, UsageError
 
 _TENSOR_TYPES = {
@@ -89,7 +89,7 @@ class Signature:
         for name in given:
             if name not in known:
                 takes = f"It takes: {listed(list(known))}" if known else "This model takes none."
-                raise FormWrong(f"params: no parameter {name!r}", takes)
+                raise FormWrong(f"params: no parameter {show(name)}", takes)
         values = {name: _param(param, given.get(name, param.default)) for name, param in known.items()}
         return tuple(sorted(values.items()))
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import sys
 import time
+from ipaddress import ip_address
 from typing import Any
 
 import click
@@ -15,9 +17,7 @@ from foretell.predictor import Found, Predictor, find, load
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
 from foretell.serve.server import Limits, run
-from foretell.serve.sockets import bind
-
-_LOCAL = ("127.0.0.1", "::1", "localhost")
+from foretell.serve.sockets import address, bind
 
 
 @click.command()
@@ -45,12 +45,11 @@ def serve(**given: Any) -> None:
     """
     found = find_asking(given["model_uri"], given["registry"], given["trust"])
     sockets = bind(given["host"], given["port"])
-    port = sockets[0].getsockname()[1]
-    if given["host"] and given["host"] not in _LOCAL:
+    if not all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets):
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
     if given["workers"] > 1:
         supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
-        sys.exit(supervisor.run(lambda: _announce(found, port, "")))
+        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example)))
     predictor = _loaded(found, given)
     run(
         predictor,
@@ -58,7 +57,7 @@ def serve(**given: Any) -> None:
         _limits(given),
         access_log=given["access_log"],
         debug=given["debug"],
-        accepting=lambda: _announce(found, port, curl(predictor, port)),
+        accepting=lambda: _announce(found, sockets, curl(predictor, address(sockets))),
     )
 
 
@@ -78,7 +77,7 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
         _limits(given),
         access_log=given["access_log"],
         debug=given["debug"],
-        accepting=accepting,
+        accepting=lambda: accepting(curl(predictor, address(sockets))),
     )
 
 
@@ -103,10 +102,9 @@ def _limits(given: dict[str, Any]) -> Limits:
     return Limits(given["timeout"], int(given["max_body_mb"] * 2**20))
 
 
-def _announce(found: Found, port: int, example: str) -> None:
+def _announce(found: Found, sockets: list[socket.socket], example: str) -> None:
+    port = sockets[0].getsockname()[1]
     stamp = time.strftime("%Y/%m/%d %H:%M:%S")
     click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}")
     sys.stdout.flush()
-    if example:
-        click.echo(f"Try it: {example}", err=True)
-    click.echo(f"A page: http://localhost:{port}/", err=True)
+    click.echo(f"Try it: {example}\nA page: {address(sockets)}/", err=True)

@@ -1,5 +1,6 @@
 """One line a request on stderr: when, who, what, status, milliseconds, and an error's code."""
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -29,5 +30,6 @@ class AccessLog:
         stamp = time.strftime("%Y/%m/%d %H:%M:%S")
         who = client[0] if client else "-"
         line = f'{stamp} {who} "{request}" {status} {seconds * 1000:.1f}ms {note}'.rstrip()
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()

@@ -17,13 +17,13 @@ def example(predictor: Predictor) -> str:
     return json.dumps({"data": predictor.example_rows()})
 
 
-def curl(predictor: Predictor, port: int) -> str:
-    """The example request as a line for a shell."""
+def curl(predictor: Predictor, address: str) -> str:
+    """The example request as a line for a shell. address: such as http://localhost:1234."""
     body = shlex.quote(example(predictor))
-    return f"curl -X POST -H 'Content-Type: application/json' -d {body} http://localhost:{port}/invocations"
+    return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}/invocations"
 
 
-def page(predictor: Predictor, port: int) -> str:
+def page(predictor: Predictor, address: str) -> str:
     """The page, as HTML."""
     resolved, signature = predictor.resolved, predictor.signature
     about = f"{resolved.uri} · {predictor.engine.name}"
@@ -34,7 +34,7 @@ def page(predictor: Predictor, port: int) -> str:
         name=escape(resolved.name),
         about=escape(about),
         example=escape(example(predictor)),
-        curl=escape(curl(predictor, port)),
+        curl=escape(curl(predictor, address)),
         columns="".join(map(_row, signature.names, signature.inputs)),
         params=f"<p>params: <code>{escape(params)}</code></p>" if params else "",
         when="".join(f"<li>{_emphasised(line)}</li>" for line in WHEN),

@@ -10,11 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+import httptools
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from foretell.errors import InputTooLarge
+from foretell.errors import InputTooLarge, InputUnreadable
 from foretell.serve.access_log import AccessLog
 from foretell.serve.batcher import Waiting
 from foretell.serve.service import Reply, Service
@@ -32,6 +34,7 @@ class Exchange:
         "accept",
         "body",
         "content_type",
+        "expects",
         "keep_alive",
         "query",
         "reply",
@@ -47,6 +50,7 @@ class Exchange:
         self.accept = b""
         self.body: list[bytes] = []
         self.size = 0
+        self.expects = False
         self.keep_alive = True
         self.reply: Reply | None = None
         self.waiting: Waiting | None = None
@@ -74,6 +78,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._hot: Exchange | None = None
         self._closing = False
         self._deaf = False
+        self._offered = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -92,8 +97,45 @@ class InvocationsProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._deaf:
-            super().data_received(data)
+        if self._deaf:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("this is no HTTP/1.1 request that foretell can read")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all it wanted still gets its answers."""
+        self._closing = True
+        return bool(self._line) and self._hot is None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what cannot be read, after the answers to what could; nothing after it is looked at."""
+        self._deaf = True
+        exchange = self._hot
+        if exchange is None or exchange.reply is not None:
+            exchange = Exchange(b"", self.loop.time())
+            self._line.append(exchange)
+        exchange.keep_alive = False
+        self._hot = None
+        self._replied(exchange, self._service.refused(InputUnreadable(msg)))
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parses; returns what is left to parse. An offer to upgrade is passed over: its request is parsed without it."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self._offered:
+                raise httptools.HttpParserError from offer
+            self._offered = False
+            kept = [pair for pair in self.headers if pair[0] not in (b"upgrade", b"connection", b"http2-settings")]
+            lines = [b"%s: %s" % pair for pair in kept]
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            self.parser = httptools.HttpRequestParser(self)
+            return b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version), *lines, b"", data[offer.args[0] :]])
+        return b""
 
     def on_message_begin(self) -> None:
         self._hot = None
@@ -102,7 +144,12 @@ class InvocationsProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._offered = self.parser.get_method() != b"CONNECT"
+            return
         path, _, query = self.url.partition(b"?")
+        if path != _HOT and (self.url[:1] != b"/" or b"%" in path):
+            path = _plain_path(self.url)
         if path == _HOT and self.parser.get_method() == b"POST":
             self._begin(query)
             return
@@ -116,6 +163,8 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         exchange = self._hot
+        if self._offered:
+            return
         if exchange is None:
             super().on_body(body)
         elif exchange.reply is None:
@@ -127,6 +176,8 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         exchange, self._hot = self._hot, None
+        if self.parser.should_upgrade():
+            return
         if exchange is None:
             super().on_message_complete()
         elif exchange.reply is None:
@@ -169,8 +220,8 @@ class InvocationsProtocol(HttpToolsProtocol):
             elif name == b"content-length" and int(value) > self._service.max_body:
                 self._too_large(exchange)
                 return
-        if self.expect_100_continue and self._line[0] is exchange:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.expects = self.expect_100_continue
+        self._advance()
 
     def _too_large(self, exchange: Exchange) -> None:
         limit = self._service.max_body
@@ -203,8 +254,13 @@ class InvocationsProtocol(HttpToolsProtocol):
                     super()._start_asgi_task(head.cycle, head.app)
                 return
             if head.reply is None:
+                if head.expects:
+                    head.expects = False
+                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
             self._line.popleft()
+            if len(self._line) < _MAX_PIPELINED:
+                self.flow.resume_reading()
             if not self._send(head, head.reply):
                 return
         self._idle()
@@ -241,6 +297,14 @@ class InvocationsProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+def _plain_path(url: bytes) -> bytes:
+    """The path of a target that names its host too, or is percent-encoded."""
+    try:
+        return unquote_to_bytes(httptools.parse_url(url).path or b"")
+    except httptools.HttpParserInvalidURLError:
+        return b""
 
 
 class ModelServer(Server):

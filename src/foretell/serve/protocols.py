@@ -47,6 +47,7 @@ STATUS: dict[type[ForetellError], int] = {
 """HTTP's status by class, the nearest in the class's own ancestry."""
 
 _MAX_MESSAGE = 3000
+_MAX_ERROR = 4096
 _TRUE, _FALSE = ("true", "1", ""), ("false", "0")
 _FORM = "application/x-www-form-urlencoded"
 
@@ -103,10 +104,13 @@ def status(error: ForetellError) -> int:
 
 def error_body(error: ForetellError, *, debug: bool = False) -> bytes:
     """MLflow's error, {"error_code", "message"}, at most 4 KiB; a traceback only when asked for."""
-    fields = {"error_code": error.code, "message": str(error)[:_MAX_MESSAGE]}
+    message = str(error)[:_MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
+    while len(body := msgspec.json.encode({"error_code": error.code, "message": message})) > _MAX_ERROR:
+        message = message[: len(message) // 2]
     if debug:
-        fields["stack_trace"] = "".join(traceback.format_exception(error))[-50_000:]
-    return msgspec.json.encode(fields)
+        trace = "".join(traceback.format_exception(error))[-50_000:]
+        body = msgspec.json.encode({"error_code": error.code, "message": message, "stack_trace": trace})
+    return body
 
 
 def _document(predictor: Predictor, body: bytes, proba: bool, answer: Format) -> Ask:

@@ -33,10 +33,10 @@ class Page:
 class Routes:
     """The ASGI app. service and log are also the hot route's."""
 
-    def __init__(self, service: Service, log: AccessLog, port: int) -> None:
+    def __init__(self, service: Service, log: AccessLog, address: str) -> None:
         self.service = service
         self.log = log
-        self._port = port
+        self._address = address
 
     async def __call__(
         self,
@@ -70,7 +70,7 @@ class Routes:
         if method not in ("GET", "HEAD"):
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
-            html = page(self.service.predictor, self._port)
+            html = page(self.service.predictor, self._address)
             return Page(200, html.encode(), "text/html; charset=utf-8")
         if path == "/version":
             return Page(200, __version__.encode(), "text/plain; charset=utf-8")
@@ -79,9 +79,8 @@ class Routes:
         return _error(503, "TEMPORARILY_UNAVAILABLE", "the model is not ready")
 
     def _wrong_verb(self, method: str) -> Page:
-        message = (
-            f"/invocations takes POST, not {_shown(method)}. For example:\n{curl(self.service.predictor, self._port)}"
-        )
+        example = curl(self.service.predictor, self._address)
+        message = f"/invocations takes POST, not {_shown(method)}. For example:\n{example}"
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 
     def _missing(self, path: str) -> Page:

@@ -12,7 +12,7 @@ from foretell.serve.access_log import AccessLog
 from foretell.serve.http import InvocationsProtocol, ModelServer
 from foretell.serve.routes import Routes
 from foretell.serve.service import Service
-from foretell.serve.sockets import listen
+from foretell.serve.sockets import address, listen
 
 _KEEP_ALIVE_SECONDS = 75
 _DRAIN_SECONDS = 30
@@ -38,9 +38,8 @@ def run(
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. accepting: called once it takes requests."""
     service = Service(predictor, timeout=limits.timeout, max_body=limits.max_body, debug=debug)
     service.warm_up()
-    port = sockets[0].getsockname()[1]
     config = Config(
-        Routes(service, AccessLog(access_log), port),
+        Routes(service, AccessLog(access_log), address(sockets)),
         http=InvocationsProtocol,
         loop="uvloop",
         ws="none",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from foretell.batch import Answers, Call
-from foretell.errors import ForetellError, ServerError
+from foretell.errors import ForetellError, PredictionError, ServerError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Waiting
@@ -87,7 +87,13 @@ class Service:
         return self.refused(outcome)
 
     def _answered(self, answers: Answers, ask: protocols.Ask) -> Reply:
-        return Reply(200, protocols.content_type(ask.answer), protocols.encode(answers, ask.answer))
+        try:
+            body = protocols.encode(answers, ask.answer)
+        except Exception as error:
+            failed = PredictionError(f"the model's answer cannot be written as {ask.answer.name}: {str(error)[:200]}")
+            failed.__cause__ = error
+            return self.refused(failed)
+        return Reply(200, protocols.content_type(ask.answer), body)
 
     def _default_call(self) -> Call:
         return Call(False, self.predictor.signature.call_params({}))

@@ -69,6 +69,14 @@ def _free(host: str | None, port: int) -> int:
     return port
 
 
+def address(sockets: list[socket.socket]) -> str:
+    """How a client on this machine calls it: http://localhost:1234."""
+    host, port = sockets[0].getsockname()[:2]
+    if host in ("0.0.0.0", "::", *_LOOPBACK):  # noqa: S104 - compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def listen(sockets: list[socket.socket]) -> None:
     """From here on connections are taken. Raises ServerError where another process was quicker."""
     for bound in sockets:

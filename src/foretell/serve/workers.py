@@ -21,11 +21,12 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class _Event:
-    """kind: ready, ended, start, or stop; worker: its number; code: how it ended."""
+    """kind: ready, ended, start, or stop; worker: its number; code: how it ended; said: what it says when ready."""
 
     kind: str
     worker: int = 0
     code: int = 0
+    said: str = ""
 
 
 class Supervisor:
@@ -40,10 +41,10 @@ class Supervisor:
         self._started: dict[int, float] = {}
         self._alive_read, self._alive_write = os.pipe()
 
-    def run(self, accepting: Callable[[], None]) -> int:
+    def run(self, accepting: Callable[[str], None]) -> int:
         """Runs until SIGTERM or SIGINT and returns the exit code: 0, or that of a worker that could not start.
 
-        accepting: called once all workers take requests.
+        accepting: called once all workers take requests, with what they say.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(_Event("stop")))
@@ -58,7 +59,7 @@ class Supervisor:
                 ready.add(event.worker)
                 if len(ready) == self._count and not announced and not stopping:
                     announced = True
-                    accepting()
+                    accepting(event.said)
             elif event.kind == "stop":
                 self._signal(signal.SIGKILL if stopping else signal.SIGTERM)
                 stopping = True
@@ -97,8 +98,8 @@ class Supervisor:
 
     def _watch(self, worker: int, process: subprocess.Popen[bytes], ready: int) -> None:
         with os.fdopen(ready, "rb") as pipe:
-            if pipe.read(1):
-                self._events.put(_Event("ready", worker))
+            if said := pipe.read():
+                self._events.put(_Event("ready", worker, said=said.decode()))
         self._events.put(_Event("ended", worker, process.wait()))
 
     def _replace(self, event: _Event) -> None:
@@ -118,13 +119,13 @@ class Supervisor:
                 process.send_signal(number)
 
 
-def inherited(listeners: str, ready: int, alive: int) -> tuple[list[socket.socket], Callable[[], None]]:
-    """In a worker: the listeners, and what to call once it accepts. It ends when the parent does."""
+def inherited(listeners: str, ready: int, alive: int) -> tuple[list[socket.socket], Callable[[str], None]]:
+    """In a worker: the listeners, and what to call, with a word for the parent, once it accepts."""
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
 
-    def accepting() -> None:
-        os.write(ready, b"1")
-        os.close(ready)
+    def accepting(said: str) -> None:
+        with os.fdopen(ready, "wb") as pipe:
+            pipe.write(said.encode())
 
     return [socket.socket(fileno=int(number)) for number in listeners.split(",")], accepting
 

@@ -4,6 +4,7 @@ Source of the forms: https://mlflow.org/docs/latest/ml/deployment/deploy-model-l
 and plain rows under `instances` and `inputs` also where the columns have names.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from foretell.batch import Answers, Batch
-from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.errors import CellWrong, FormWrong
 from foretell.rows import RowDecoder, place_in_json
 from foretell.strict_json import strict_json
 from foretell.tables.kept import Keep, Kept, Rows
@@ -32,7 +33,7 @@ class _Document(msgspec.Struct):
 class _Split(msgspec.Struct):
     data: msgspec.Raw
     columns: list[str] | None = None
-    index: msgspec.Raw | None = None
+    index: Any = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ _COLUMNS = msgspec.json.Decoder(dict[str, list[msgspec.Raw]])
 
 def read(body: bytes, decoder: RowDecoder, keep: Keep) -> Document:
     """Reads a document. Raises InputError, with the JSON path of the first bad cell."""
+    if not body.strip():
+        raise FormWrong("the document is empty", _example(decoder))
     document = _envelope(body, decoder)
     given = [form for form in FORMS if getattr(document, form) is not UNSET]
     if len(given) != 1:
@@ -110,10 +113,12 @@ def _envelope(body: bytes, decoder: RowDecoder) -> _Document:
     if not isinstance(values, dict):
         kind = "an array" if isinstance(values, list) else "a bare value"
         raise FormWrong(f"the document is {kind}, and must be an object", _example(decoder))
-    try:
-        return _DOCUMENT.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputUnreadable(f"not valid JSON: {error}") from error
+    return _Document(**{name: _raw(values[name]) for name in (*FORMS, "params") if name in values})
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    """JSON again; half a surrogate pair, which msgspec refuses as a whole, is left for its cell to be refused."""
+    return msgspec.Raw(json.dumps(value).encode())
 
 
 def _split(raw: msgspec.Raw, decoder: RowDecoder) -> Batch:
@@ -121,6 +126,9 @@ def _split(raw: msgspec.Raw, decoder: RowDecoder) -> Batch:
         split = _SPLIT.decode(raw)
     except msgspec.ValidationError as error:
         raise FormWrong(f"it must hold data, and may hold columns and index: {error}") from error
+    except msgspec.DecodeError:
+        values = strict_json(bytes(raw))
+        split = _Split(_raw(values.get("data")), values.get("columns"))
     if split.columns is None:
         return decoder.rows(split.data)
     return decoder.ordered(split.data, split.columns)
