@@ -57,8 +57,6 @@ def _no_constant(word: str) -> Any:
 
 
 def _json_hint(data: bytes, position: int) -> str:
-    if data[:3] == b"\xef\xbb\xbf":
-        return "It begins with a byte order mark, which JSON does not have"
     if data.lstrip()[:1] == b"'":
         return (
             "The body starts with ': your shell kept the quotes. "

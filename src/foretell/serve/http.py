@@ -123,7 +123,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._replied(exchange, self._service.refused(InputUnreadable(msg)))
 
     def _feed(self, data: bytes) -> bytes:
-        """Parses; returns what is left to parse. An offer to upgrade is passed over: its request is parsed without it."""
+        """Parses; returns what is left to parse. An offer to upgrade is dropped, its request parsed again."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
