@@ -29,6 +29,7 @@ SHARED = {("rows", "strict_json"), ("signature", "columns")}
 
 SEAMS = {
     "click": {"cli"},
+    "httptools": {"serve/http"},
     "joblib": {"models/sklearn_files"},
     "onnxruntime": {"models/onnx"},
     "pandas": {"models/sklearn", "frames"},

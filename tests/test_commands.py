@@ -189,7 +189,7 @@ def test_probabilities_of_a_regressor_are_refused(regressor: Path) -> None:
 def test_a_parameter_that_the_model_does_not_take_is_refused() -> None:
     """An unknown parameter is named, and so is what the model takes."""
     ran = to_file("--params", '{"alpha": 1}')
-    assert_error(ran, ran.code, "'alpha'", "takes none")
+    assert_error(ran, ran.code, '"alpha"', "takes none")
     assert ran.code in (2, 3)
 
 

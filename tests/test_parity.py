@@ -8,6 +8,7 @@ import contextlib
 import csv
 import functools
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ WAYS: dict[str, Callable[..., list[list[Any]]]] = {
     "polars": from_python(lambda rows: pl.DataFrame(rows[1], schema=rows[0], orient="row", infer_schema_length=None)),
     "arrow": from_python(lambda rows: pa.Table.from_pylist(_records(rows))),
     "numpy": from_python(lambda rows: np.array(rows[1], object if _mixed(rows) else float)),
-    **{f"file {i} to {o}": from_file(i, o) for i in FORMATS for o in FORMATS},
+    **{f"file {i} to {o}": from_file(i, o) for i, o in itertools.pairwise([*FORMATS, *FORMATS][: len(FORMATS) + 1])},
     **{f"pipe {i}": from_file(i, i, stdin=True) for i in FORMATS},
     **{f"http {form}": from_request(form, "json") for form in (*DOCUMENTS, *(f for f in FORMATS if f != "json"))},
     **{f"http data for {accept}": from_request("data", accept) for accept in FORMATS},

@@ -1,5 +1,6 @@
 """Python's own tables ⇄ Batch: `foretell.load(uri).predict(x)` for pandas, polars, Arrow, numpy and plain lists."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from foretell.batch import Answers, Batch, Call
 from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, UsageError
 from foretell.predictor import Predictor
-from foretell.rows import check_names
-from foretell.signature import Signature
+from foretell.signature import Signature, check_names
 
 
 def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Model":
@@ -20,6 +20,7 @@ def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: 
     trust: it may run code when it loads, as a pickle does. schema: a file that describes its columns.
     Raises ModelError, UsageError.
     """
+    registry = registry or os.environ.get("FORETELL_REGISTRY")
     return Model(predictor.open(uri, registry=registry, trust=trust, schema=schema))
 
 

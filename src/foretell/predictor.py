@@ -1,5 +1,6 @@
 """The one room where rows meet the model. Batch jobs, the server and Python calls all come through here."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Found:
 def find(uri: str, *, registry: str | None = None, trust: bool = False) -> Found:
     """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError."""
     resolved = resolve(uri, registry)
-    origin = Origin(uri, resolved.digest, resolved.registry, resolved.name if resolved.registry else None)
+    name, flags = (resolved.name, f" --registry {shlex.quote(registry)}" if registry else "")
+    origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
     return Found(resolved, models.settle(resolved.path, origin, trust))
 
 

@@ -16,7 +16,7 @@ from foretell.batch import Batch
 from foretell.cells import Column, Refused, from_value, show
 from foretell.columns import build
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
-from foretell.signature import Signature, listed
+from foretell.signature import Signature, check_names, listed, nearest
 from foretell.strict_json import strict_json
 
 Raw = bytes | memoryview | msgspec.Raw
@@ -172,7 +172,7 @@ class RowDecoder:
             raise CellWrong(index, None, "the model's columns have no names", f"Send rows: {self._form()}")
         for at, column in enumerate(self.signature.inputs):
             if column.required and column.name not in row:
-                near = _near(str(column.name), list(row))
+                near = nearest(str(column.name), list(row))
                 raise CellWrong(
                     index,
                     None,
@@ -188,22 +188,6 @@ class RowDecoder:
 
     def _form(self) -> str:
         return json.dumps({"data": self.signature.example()})
-
-
-def check_names(signature: Signature, given: list[str]) -> None:
-    """That all required columns are among the given names. Raises FormWrong, with the nearest name."""
-    for column in signature.inputs:
-        if column.required and column.name is not None and column.name not in given:
-            hint = _near(column.name, given) or f"There is: {listed(given)}. The model takes: {listed(signature.names)}"
-            raise FormWrong(f"the column {column.name!r} is missing", hint)
-
-
-def _near(name: str, given: list[str]) -> str:
-    plain = "".join(name.lower().split())
-    for other in given:
-        if "".join(other.lower().split()) == plain:
-            return f"There is {other!r}: names must match to the letter"
-    return ""
 
 
 def place_in_json(path: str, error: CellWrong, signature: Signature, named: bool) -> CellWrong:

@@ -128,7 +128,7 @@ def from_mlflow(entry: dict[str, Any], where: str) -> Signature:
         signature = _inputs(inputs)
         names = tuple(str(item["name"]) for item in outputs if isinstance(item, dict) and item.get("name"))
         return replace(signature, outputs=names, params=tuple(_read_param(item) for item in params))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelUnreadable(f"{where}: the signature cannot be read: {error}") from error
 
 
@@ -224,3 +224,22 @@ def _example(column: Column) -> Any:
     for size in reversed(column.shape):
         cell = [cell] * max(size, 1)
     return cell
+
+
+def check_names(signature: Signature, given: list[str]) -> None:
+    """That all required columns are among the given names. Raises FormWrong, with the nearest name."""
+    for column in signature.inputs:
+        if column.required and column.name is not None and column.name not in given:
+            hint = (
+                nearest(column.name, given) or f"There is: {listed(given)}. The model takes: {listed(signature.names)}"
+            )
+            raise FormWrong(f"the column {column.name!r} is missing", hint)
+
+
+def nearest(name: str, given: list[str]) -> str:
+    """A hint where a name is there but for case and spaces; else empty."""
+    plain = "".join(name.lower().split())
+    for other in given:
+        if "".join(other.lower().split()) == plain:
+            return f"There is {other!r}: names must match to the letter"
+    return ""

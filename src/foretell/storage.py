@@ -10,6 +10,7 @@ from pathlib import Path
 from foretell.errors import ModelUnreadable
 
 _CHUNK = 1 << 20
+UNCOUNTED = "registered_model_meta"
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -59,8 +60,11 @@ def files_under(root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ModelUnreadable(f"{path} is a link or a special file; a model's folder holds plain files only")
+        name = path.relative_to(root).as_posix()
+        if not name.isprintable() or "\udc80" <= max(name) <= "\udcff":
+            raise ModelUnreadable(f"{root} holds a file whose name is no text: {name!r}")
         if path.is_file():
-            yield path.relative_to(root).as_posix(), path
+            yield name, path
 
 
 def sha256(path: Path) -> str:
@@ -70,14 +74,21 @@ def sha256(path: Path) -> str:
 
 
 def digest_of(files: dict[str, str]) -> str:
-    """One digest for a model's files, {"a/b": sha256 in hex}: "sha256:" and the sha256 of the sorted lines."""
-    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files))
+    """One digest for a model's files, {"a/b": sha256 in hex}: "sha256:" and the sha256 of the sorted lines.
+
+    What MLflow adds when it downloads a registered model does not count.
+    """
+    lines = "".join(f"{name}\0{files[name]}\n" for name in sorted(files) if name != UNCOUNTED)
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 
-def contained(folder: Path, relative: str) -> Path:
+def contained(folder: Path, relative: object) -> Path:
     """The path of a file that a model names, which must exist inside the model's folder. Raises ModelUnreadable."""
+    if not isinstance(relative, str) or len(relative) > 1000 or any(len(part) > 250 for part in relative.split("/")):
+        raise ModelUnreadable(f"{folder}: the model names a file by something that is no file's name")
     path = folder / relative
+    if relative == UNCOUNTED:
+        raise ModelUnreadable(f"{folder}: the model names {relative!r}, which is none of its own files")
     if not relative or "\0" in relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
         raise ModelUnreadable(f"{folder}: the model names the file {relative!r}, which is not inside its folder")
     if not path.resolve().is_relative_to(folder.resolve()):

@@ -1,5 +1,6 @@
 """`foretell demo`: a tiny ready model, its registration and its input, in the current folder."""
 
+import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def command() -> None:
     rows = (packaged / INPUT).read_bytes()
     if Path(INPUT).exists() and Path(INPUT).read_bytes() != rows:
         raise UsageError(f"{INPUT} is here already, and is not the demo's", "Run foretell demo in an empty folder")
-    registry = LocalRegistry(Path.cwd() / FOLDER)
+    registry = LocalRegistry(Path(os.environ.get("FORETELL_REGISTRY") or Path.cwd() / FOLDER))
     if not registry.versions(NAME):
         with as_file(packaged / "iris") as model:
             registry.add(NAME, model, "Production", None)

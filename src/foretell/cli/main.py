@@ -57,7 +57,7 @@ def foretell() -> None:
 def main() -> NoReturn:
     """Runs the command line and exits with its code."""
     try:
-        foretell.main(standalone_mode=False)
+        foretell.main(prog_name="foretell", standalone_mode=False)
         sys.stdout.flush()
         code = 0
     except click.exceptions.Exit as error:
@@ -69,7 +69,8 @@ def main() -> NoReturn:
         click.echo("\nStopped; an output that was there is as it was.", err=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "foretell"
+        show_error(UsageError(error.format_message().replace("\n", " "), f"See: {command} --help"))
         code = error.exit_code
     except BrokenPipeError:
         code = 141

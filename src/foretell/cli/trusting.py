@@ -44,7 +44,7 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
         return
     if uri is None:
         raise UsageError("Which model? Give a uri", "foretell models trust models:/NAME")
-    named = trust_name(uri, registry)
+    named = None if uri.startswith("sha256:") else trust_name(uri, registry)
     if named is None:
         digest = uri if uri.startswith("sha256:") else resolve(uri, registry).digest
         _trust_digest(digest, remove=remove)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from foretell.cells import show
 from foretell.errors import LibraryMissing, ModelUnreadable
 from foretell.models import mlmodel, trust
 from foretell.models.engine import Engine
@@ -104,20 +105,20 @@ def foreign_code(model: StoredModel) -> list[str]:
     """What in an MLflow folder names code of its own: a `code` folder, or a loader outside mlflow."""
     function: Mapping[str, Any] = model.flavours.get("python_function", {})
     found = []
-    code = function.get("code") or next((entry["code"] for entry in model.flavours.values() if entry.get("code")), None)
-    if code and any(model.file(str(code)).rglob("*")):
-        found.append(f"{code}/ (Python code)")
-    loader = str(function.get("loader_module", "mlflow."))
-    if not loader.startswith("mlflow."):
-        found.append(f"MLmodel (the loader {loader})")
+    code = model.code()
+    if code is not None and any(code.rglob("*")):
+        found.append(f"{code.name}/ (Python code)")
+    loader = function.get("loader_module", "mlflow.")
+    if not isinstance(loader, str) or not loader.startswith("mlflow."):
+        found.append(f"MLmodel (the loader {show(loader)})")
     return found
 
 
 def import_code(model: StoredModel) -> None:
     """Puts a trusted model's own code folder where its pickle will look for it."""
-    code = model.flavours.get("python_function", {}).get("code")
-    if code and (folder := str(model.file(str(code)).resolve())) not in sys.path:
-        sys.path.append(folder)
+    code = model.code()
+    if code is not None and str(code.resolve()) not in sys.path:
+        sys.path.append(str(code.resolve()))
 
 
 def _module(name: str) -> Flavour:

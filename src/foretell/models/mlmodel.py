@@ -4,6 +4,7 @@ Source of the format: https://mlflow.org/docs/latest/ml/model/#mlmodel-file. Not
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from foretell.storage import contained
 
 _MAX_YAML = 1 << 20
 _MAX_ALIASES = 64
+_MAX_DEPTH = 60
 _MAX_EXAMPLE = 16 << 20
 
 
@@ -32,9 +34,17 @@ class StoredModel:
     def folder(self) -> Path:
         return self.path if self.path.is_dir() else self.path.parent
 
-    def file(self, relative: str) -> Path:
+    def file(self, relative: object) -> Path:
         """A file that the description names, inside the folder. Raises ModelUnreadable."""
-        return contained(self.folder, relative)
+        path = contained(self.folder, relative)
+        if not path.is_file():
+            raise ModelUnreadable(f"{path} is no file, and the model names it as one")
+        return path
+
+    def code(self) -> Path | None:
+        """The folder with Python code of its own that the model names, if it does. Raises ModelUnreadable."""
+        named = next((entry["code"] for entry in self.flavours.values() if entry.get("code")), None)
+        return contained(self.folder, named) if named else None
 
 
 def read(path: Path) -> StoredModel:
@@ -43,7 +53,9 @@ def read(path: Path) -> StoredModel:
         return StoredModel(path)
     described = read_yaml(contained(path, "MLmodel"))
     flavours = described.get("flavors")
-    if not isinstance(flavours, dict) or not all(isinstance(entry, dict) for entry in flavours.values()):
+    if not isinstance(flavours, dict) or not all(
+        isinstance(name, str) and isinstance(entry, dict) for name, entry in flavours.items()
+    ):
         raise ModelUnreadable(f"{path / 'MLmodel'} names no flavors")
     entry = described.get("signature")
     signature = from_mlflow(entry, str(path / "MLmodel")) if isinstance(entry, dict) and entry.get("inputs") else None
@@ -56,6 +68,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ModelUnreadable(f"{path} is over {_MAX_YAML >> 20} MiB, which no MLmodel file is")
     try:
         text = path.read_text("utf-8")
+        if _depth(text) > _MAX_DEPTH:
+            raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
         if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
             raise ModelUnreadable(f"{path} has over {_MAX_ALIASES} YAML aliases")
         value = yaml.safe_load(text)
@@ -65,6 +79,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelUnreadable(f"{path} is not a YAML mapping")
     return value
+
+
+def _depth(text: str) -> int:
+    """How deep brackets and dashes nest, at least: looked at first, as the parser's time grows with its square."""
+    deepest = max((found.group().count("-") for found in re.finditer(r"^\s*(?:[-?] +)+", text, re.M)), default=0)
+    depth = 0
+    for mark in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if mark in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _example(folder: Path, info: Any) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ def _file(model: StoredModel) -> Path:
     if model.path.is_file():
         return model.path
     entry = model.flavours["onnx"]
-    return model.file(str(entry.get("data") or model.flavours.get("python_function", {}).get("data", "")))
+    return model.file(entry.get("data") or model.flavours.get("python_function", {}).get("data"))
 
 
 def _known_inputs(session: Any, path: Path) -> Signature:

@@ -83,9 +83,7 @@ def model_file(model: StoredModel) -> Path:
     if model.path.is_file():
         return model.path
     entry = model.flavours["sklearn"]
-    return model.file(
-        str(entry.get("pickled_model") or model.flavours.get("python_function", {}).get("model_path", ""))
-    )
+    return model.file(entry.get("pickled_model") or model.flavours.get("python_function", {}).get("model_path"))
 
 
 def parts(estimator: Any) -> Iterator[Any]:

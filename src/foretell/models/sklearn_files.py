@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +103,45 @@ def load_pickle(path: Path) -> Any:
 
 def check_trees(parts: Iterable[Any], path: Path) -> None:
     """That every index in a tree points forward into the tree, and to a column there is: C code follows them."""
-    for part in parts:
-        features = getattr(part, "n_features_in_", None)
-        tree = getattr(part, "tree_", None)
-        if tree is not None and hasattr(tree, "children_left"):
-            _check_nodes(tree.children_left, tree.children_right, tree.feature, tree.children_left < 0, features, path)
-        if type(part).__name__ == "TreePredictor":
-            nodes = part.nodes
-            _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], nodes["is_leaf"].astype(bool), None, path)
+    try:
+        found = list(parts)
+        columns: dict[int, int] = {}
+        for part in found:
+            for member in _members(part):
+                columns[id(member)] = min(int(part.n_features_in_), columns.get(id(member), _MANY))
+        for part in found:
+            known = min(int(getattr(part, "n_features_in_", _MANY)), columns.get(id(part), _MANY))
+            tree = getattr(part, "tree_", None)
+            if tree is not None and hasattr(tree, "children_left"):
+                left, right = tree.children_left, tree.children_right
+                _check_nodes(left, right, tree.feature, left < 0, known, path)
+            if type(part).__name__ == "TreePredictor":
+                nodes = part.nodes
+                leaf = nodes["is_leaf"].astype(bool)
+                _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, known, path)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        raise ModelUnreadable(f"{path} holds a tree that cannot be read: {error}") from error
 
 
-def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int | None, path: Path) -> None:
+_MANY = 2**31
+
+
+def _members(part: Any) -> Iterator[Any]:
+    """The trees of an ensemble, which see at most the columns that it takes."""
+    waiting = [getattr(part, name, None) for name in ("estimators_", "_predictors")]
+    while waiting:
+        member = waiting.pop()
+        if isinstance(member, list | tuple | np.ndarray):
+            waiting.extend(member)
+        elif hasattr(member, "tree_") or type(member).__name__ == "TreePredictor":
+            yield member
+
+
+def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int, path: Path) -> None:
     inner = ~leaf
     here = np.arange(len(left))[inner]
     ahead = [(side[inner].astype("int64") > here) & (side[inner] < len(left)) for side in (left, right)]
     columns = feature[inner]
-    known = (columns >= 0) & (columns < (features if features is not None else np.inf))
+    known = (columns >= 0) & (columns < features)
     if not (ahead[0].all() and ahead[1].all() and known.all()):
         raise ModelUnreadable(f"{path} holds a tree whose nodes point outside of it")

@@ -6,6 +6,7 @@ It lies in the user's own configuration folder, never beside a model.
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,16 @@ from foretell.storage import write_atomic
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model came from. uri: as the user wrote it. registry, name: set where a registry vouches for the name."""
+    """Where a model came from. uri: as the user wrote it. registry, name: set where a registry vouches for the name.
+
+    flags: what a command needs besides the uri to find it again.
+    """
 
     uri: str
     digest: str
     registry: str | None = None
     name: str | None = None
+    flags: str = ""
 
 
 @dataclass
@@ -72,9 +77,10 @@ def settle(reasons: Iterable[str], origin: Origin, trusted: bool) -> bool:
     if trusted or _by_environment(origin.digest) or open_store().covers(origin):
         return True
     target = f"models:/{origin.name}" if origin.registry is not None else origin.uri
+    line = f"foretell models trust {shlex.quote(target)}{origin.flags}"
     raise ModelUntrusted(
         f"Loading {origin.uri} would run code: {'; '.join(needs)} ({origin.digest[:19]}…)",
-        f"If you trust where it came from: foretell models trust {target}   (or --trust, for this once)",
+        f"If you trust where it came from: {line}   (or --trust, for this once)",
         file="; ".join(needs),
         digest=origin.digest,
         origin=f"registry {origin.registry}" if origin.registry else origin.uri,

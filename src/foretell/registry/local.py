@@ -196,7 +196,7 @@ class LocalRegistry:
                 storage.copy_durable(path, draft / "files" / relative)
             sums = {relative: storage.sha256(draft / "files" / relative) for relative in files}
             version = {
-                "digest": storage.digest_of({n: s for n, s in sums.items() if n != "registered_model_meta"}),
+                "digest": storage.digest_of(sums),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "source": str(source.resolve()),
                 "files": sums,

@@ -79,7 +79,6 @@ def _file(uri: str, path: Path) -> Resolved:
             "Give the model's own folder, or a model file (.onnx, .skops, .pkl)",
         )
     files = {name: storage.sha256(file) for name, file in storage.files_under(path)}
-    files.pop("registered_model_meta", None)
     return Resolved(uri, path.resolve().stem if path.is_file() else path.resolve().name, path, storage.digest_of(files))
 
 
@@ -92,6 +91,8 @@ def _verify(version: Version) -> None:
             raise ModelUnreadable(f"{folder / name} is missing from the registry", "Register the model again")
         if storage.sha256(found[name]) != expected:
             raise ModelUnreadable(f"{folder / name} is not the file that was registered", "Register the model again")
+    if storage.digest_of(version.files) != version.digest:
+        raise ModelUnreadable(f"{version.folder / 'version.json'} was changed by hand", "Register the model again")
     for name in found:
         if name not in version.files:
             raise ModelUnreadable(f"{folder / name} was not there when the version was registered", "Remove it")

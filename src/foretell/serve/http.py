@@ -2,18 +2,13 @@
 parser's hands and leaves every other route to the ASGI app. Answers leave in the order in which requests came."""
 
 import asyncio
-import contextlib
 import http
-import signal
 import socket
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import httptools
-from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from foretell.errors import InputTooLarge, InputUnreadable
@@ -305,34 +300,3 @@ def _plain_path(url: bytes) -> bytes:
         return unquote_to_bytes(httptools.parse_url(url).path or b"")
     except httptools.HttpParserInvalidURLError:
         return b""
-
-
-class ModelServer(Server):
-    """uvicorn's server: tells when it accepts, and ends with exit code 0 on SIGTERM and SIGINT."""
-
-    def __init__(self, config: Config, service: Service, accepting: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._service = service
-        self._accepting = accepting
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.start(asyncio.get_running_loop())
-        await super().startup(sockets)
-        self._accepting()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        self._service.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As in the base class, but without raising the signals again at the end."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

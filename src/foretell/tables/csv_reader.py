@@ -14,8 +14,7 @@ from foretell.batch import Batch
 from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, show
 from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
-from foretell.rows import check_names
-from foretell.signature import Signature, listed
+from foretell.signature import Signature, check_names, listed
 from foretell.tables.files import Block, Text
 from foretell.tables.kept import Keep, Kept, Rows
 

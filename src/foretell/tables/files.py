@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, cast
 
 from foretell.errors import InputTooLarge, InputUnreadable, OutputError, UsageError
 from foretell.storage import sync_folder
@@ -35,7 +35,7 @@ Cut = Callable[[bytes], int]
 class Text:
     """A text input as UTF-8, read forward. position and size are bytes of the input; size None where unknown."""
 
-    def __init__(self, raw: BinaryIO, name: str, encoding: str = "utf-8", size: int | None = None) -> None:
+    def __init__(self, raw: io.BufferedIOBase, name: str, encoding: str = "utf-8", size: int | None = None) -> None:
         self.name = name
         self.size = size
         self.position = 0
@@ -105,7 +105,7 @@ class Text:
 
     def _fill(self) -> None:
         try:
-            chunk = self._raw.read(BLOCK)
+            chunk = self._read()
         except OSError as error:
             raise InputUnreadable(f"{self.name} cannot be read: {error.strerror}") from error
         first = self.position == 0
@@ -122,6 +122,15 @@ class Text:
         if self._ended and (self._rest or data) and not (self._rest + data).endswith(b"\n"):
             data += b"\n"
         self._rest += data
+
+    def _read(self) -> bytes:
+        """A block's worth, or the rest. In pieces: a signal is answered between them, also where a pipe is silent."""
+        pieces: list[bytes] = []
+        missing = BLOCK
+        while missing and (piece := self._raw.read1(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def _opened(self, data: bytes) -> bytes:
         if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -156,7 +165,7 @@ def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
 def open_input(path: str, encoding: str = "utf-8") -> Iterator[Text]:
     """Opens a file, or stdin for "-". Raises InputUnreadable."""
     if path == STDIN:
-        yield Text(sys.stdin.buffer, "stdin", encoding)
+        yield Text(cast(io.BufferedIOBase, sys.stdin.buffer), "stdin", encoding)
         return
     try:
         raw = Path(path).open("rb")  # noqa: SIM115
