@@ -462,3 +462,14 @@ def test_nothing_is_imported_that_is_not_used(script: str, arguments: list[str],
     loaded = set(ran.stderr.splitlines())
     assert "foretell" in loaded
     assert set() == loaded & set(left_out)
+
+
+@pytest.mark.parametrize("library", ["skops", "sklearn"])
+def test_a_library_that_is_missing_is_named_with_how_to_install_it(models: Path, library: str) -> None:
+    """Without a training library, the model that needs it is refused with the command that installs it."""
+    absent = f"import sys; sys.modules[{library!r}] = None; from foretell.cli.main import main; main()"
+    arguments = ["models", "predict", "-m", str(models / "nosignature.skops"), "-i", str(models / "nosignature.json")]
+    ran = subprocess.run([sys.executable, "-c", absent, *arguments], capture_output=True, text=True, check=False)
+    assert (3, "") == (ran.returncode, ran.stdout)
+    assert f"needs {library}, which is not installed\n  pip install 'foretell[sklearn]'\n" in ran.stderr
+    assert 2 == len(ran.stderr.splitlines())

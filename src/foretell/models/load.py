@@ -1,8 +1,9 @@
 """From a stored model to an engine: which flavour it is, whether it may be loaded, and its signature."""
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,22 +65,30 @@ class Settled:
 
 
 def settle(path: Path, origin: trust.Origin, trusted: bool) -> Settled:
-    """Reads the description and settles trust. Raises ModelUnreadable, ModelUntrusted."""
+    """Reads the description and settles trust. Raises ModelUnreadable, ModelUntrusted, LibraryMissing."""
     model = mlmodel.read(path)
     name = flavour_of(model)
-    reasons = [*foreign_code(model), *_module(name).runs_code(model)]
+    with _libraries(model):
+        reasons = [*foreign_code(model), *_module(name).runs_code(model)]
     return Settled(model, name, trust.settle(reasons, origin, trusted))
 
 
 def load(settled: Settled) -> Loaded:
     """Loads a settled model. Raises ModelUnreadable, LibraryMissing."""
-    try:
+    with _libraries(settled.model):
         return _module(settled.flavour).load(settled.model, settled.trusted)
+
+
+@contextlib.contextmanager
+def _libraries(model: StoredModel) -> Iterator[None]:
+    """Says how to install a library that is not there."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        extra = "sklearn" if missing in ("sklearn", "skops", "joblib", "cloudpickle", "pandas") else ""
-        fix = f"pip install 'foretell[{extra}]'" if extra else f"pip install {missing}"
-        raise LibraryMissing(f"{settled.model.path} needs {missing}, which is not installed", fix) from error
+        extra = missing in ("sklearn", "skops", "joblib", "cloudpickle", "pandas")
+        fix = "pip install 'foretell[sklearn]'" if extra else f"pip install {missing}"
+        raise LibraryMissing(f"{model.path} needs {missing}, which is not installed", fix) from error
 
 
 def flavour_of(model: StoredModel) -> str:
