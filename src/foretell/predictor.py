@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foretell.batch import Answers, Batch, Call, Output
+from foretell.cells import Column
 from foretell.errors import (
     ForetellError,
     FormWrong,
@@ -215,8 +216,6 @@ def _from_example(stored: StoredModel) -> Signature | None:
     rows = frame["data"]
     kinds = [_kind([row[at] for row in rows]) for at in range(len(rows[0]))]
     names = frame.get("columns") or [None] * len(kinds)
-    from foretell.cells import Column
-
     return Signature(tuple(Column(n if n is None else str(n), k) for n, k in zip(names, kinds, strict=True)))
 
 

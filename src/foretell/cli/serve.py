@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from foretell.cli.main import option
 from foretell.cli.predict import cast, casts, env_manager
 from foretell.cli.trusting import find_asking
-from foretell.predictor import Found, Predictor, find, load
+from foretell.predictor import Found, find, load
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
 from foretell.serve.server import Limits, run
@@ -50,15 +51,7 @@ def serve(**given: Any) -> None:
     if given["workers"] > 1:
         supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
         sys.exit(supervisor.run(lambda example: _announce(found, sockets, example)))
-    predictor = _loaded(found, given)
-    run(
-        predictor,
-        sockets,
-        _limits(given),
-        access_log=given["access_log"],
-        debug=given["debug"],
-        accepting=lambda: _announce(found, sockets, curl(predictor, address(sockets))),
-    )
+    _run(found, given, sockets, lambda example: _announce(found, sockets, example))
 
 
 @click.command(name="serve-worker", hidden=True)
@@ -70,15 +63,7 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
     sockets, accepting = workers_.inherited(listeners, ready, alive)
-    predictor = _loaded(find(given["model_uri"], registry=given["registry"]), given)
-    run(
-        predictor,
-        sockets,
-        _limits(given),
-        access_log=given["access_log"],
-        debug=given["debug"],
-        accepting=lambda: accepting(curl(predictor, address(sockets))),
-    )
+    _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
 
 
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
@@ -91,15 +76,19 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 
-def _loaded(found: Found, given: dict[str, Any]) -> Predictor:
+def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], accepting: Callable[[str], None]) -> None:
+    """Loads the model and serves it in this process. accepting: called with an example request once it can be sent."""
     predictor = load(found, schema=given["schema"], cast=casts(tuple(given["cast"])))
     for note in predictor.notes:
         click.echo(f"note: {note}", err=True)
-    return predictor
-
-
-def _limits(given: dict[str, Any]) -> Limits:
-    return Limits(given["timeout"], int(given["max_body_mb"] * 2**20))
+    run(
+        predictor,
+        sockets,
+        Limits(given["timeout"], int(given["max_body_mb"] * 2**20)),
+        access_log=given["access_log"],
+        debug=given["debug"],
+        accepting=lambda: accepting(curl(predictor, address(sockets))),
+    )
 
 
 def _announce(found: Found, sockets: list[socket.socket], example: str) -> None:
