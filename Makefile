@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+OLDER := $(VENV)/mlflow2
+TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: demo test check format lock clean
@@ -10,7 +12,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
-test: check
+test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev $(VENV)/.run
@@ -43,6 +45,15 @@ $(VENV)/.run: $(VENV)/.libraries pyproject.toml $(SOURCES)
 	$(UV) --no-deps --no-build-isolation --reinstall-package foretell .
 	touch $@
 
+# torch comes without its dependencies, which are pinned with the others: asked for them it may bring CUDA's.
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.libraries
 	$(UV) --require-hashes -r requirements/dev.txt
+	$(BIN)/$(TORCH)
+	touch $@
+
+# The newest mlflow 2 beside mlflow 3, which writes models for the tests to read.
+$(VENV)/.mlflow2: requirements/mlflow2.txt $(VENV)/.tool
+	$(PYTHON) -m venv $(OLDER)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(OLDER)/bin/python --require-hashes -r requirements/mlflow2.txt
+	$(OLDER)/bin/$(TORCH)
 	touch $@
