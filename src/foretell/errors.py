@@ -6,6 +6,7 @@ ForetellError
 ├── ServerError             the server cannot run (a busy port, a worker that will not start)
 ├── ModelError              the model cannot be found, trusted or loaded
 │   ├── ModelNotFound
+│   ├── RegistryDown
 │   ├── ModelUnreadable
 │   ├── ModelUntrusted
 │   └── LibraryMissing
@@ -66,6 +67,12 @@ class ModelNotFound(ModelError):
     """No such model, version, stage or alias."""
 
     code = "RESOURCE_DOES_NOT_EXIST"
+
+
+class RegistryDown(ModelError):
+    """The registry does not answer."""
+
+    code = "TEMPORARILY_UNAVAILABLE"
 
 
 class ModelUnreadable(ModelError):

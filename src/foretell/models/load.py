@@ -15,17 +15,38 @@ from foretell.models.engine import Engine
 from foretell.models.mlmodel import StoredModel
 from foretell.signature import Signature
 
-FLAVOURS = {"sklearn": "foretell.models.sklearn", "onnx": "foretell.models.onnx"}
-"""MLflow's flavour names, the better first, and the module of ours that loads each."""
 
-SUFFIXES = {
-    ".onnx": "onnx",
-    ".skops": "sklearn",
-    ".pkl": "sklearn",
-    ".pickle": "sklearn",
-    ".joblib": "sklearn",
-    ".cloudpickle": "sklearn",
+@dataclass(frozen=True)
+class Known:
+    """A flavour that foretell loads.
+
+    module: of ours, with runs_code and load. extra: of foretell's, which brings its library. libraries: what the extra
+    brings, by the names that are imported. suffixes: of bare files. free, trusted: what of it loads freely, and what
+    needs trust; for people.
+    """
+
+    module: str
+    extra: str
+    libraries: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    free: str
+    trusted: str
+
+
+FLAVOURS = {
+    "sklearn": Known(
+        "foretell.models.sklearn",
+        "sklearn",
+        ("sklearn", "skops", "joblib", "cloudpickle", "pandas"),
+        (".skops", ".pkl", ".pickle", ".joblib", ".cloudpickle"),
+        "skops files with reviewed types only",
+        "pickle, joblib and cloudpickle files; skops files with other types",
+    ),
+    "onnx": Known("foretell.models.onnx", "", ("onnxruntime",), (".onnx",), "ONNX models", ""),
 }
+"""By MLflow's flavour names, the better first."""
+
+SUFFIXES = {suffix: name for name, known in FLAVOURS.items() for suffix in known.suffixes}
 """Bare files: the flavour by suffix."""
 
 
@@ -86,8 +107,8 @@ def _libraries(model: StoredModel) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        extra = missing in ("sklearn", "skops", "joblib", "cloudpickle", "pandas")
-        fix = "pip install 'foretell[sklearn]'" if extra else f"pip install {missing}"
+        extra = next((known.extra for known in FLAVOURS.values() if missing in known.libraries), "")
+        fix = f"pip install 'foretell[{extra}]'" if extra else f"pip install {missing}"
         raise LibraryMissing(f"{model.path} needs {missing}, which is not installed", fix) from error
 
 
@@ -131,5 +152,5 @@ def import_code(model: StoredModel) -> None:
 
 
 def _module(name: str) -> Flavour:
-    module: Any = importlib.import_module(FLAVOURS[name])
+    module: Any = importlib.import_module(FLAVOURS[name].module)
     return module  # type: ignore[no-any-return]

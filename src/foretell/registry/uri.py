@@ -26,6 +26,33 @@ class RegistryUri:
 
 
 @dataclass(frozen=True)
+class LoggedModelUri:
+    """`models:/m-…`: a model that MLflow logged, by its id, whether it is registered or not."""
+
+    model_id: str
+
+
+@dataclass(frozen=True)
+class RunUri:
+    """`runs:/run_id/path`: a folder among an MLflow run's artifacts."""
+
+    run_id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ArtifactUri:
+    """`mlflow-artifacts:/path`, or with a host: a folder behind a tracking server's proxy. host: "" for the server at
+    hand."""
+
+    path: str
+    host: str = ""
+
+
+Uri = RegistryUri | LoggedModelUri | RunUri | ArtifactUri
+
+
+@dataclass(frozen=True)
 class FileUri:
     """A model outside a registry."""
 
