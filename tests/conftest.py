@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,27 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = subprocess.run(script, capture_output=True, text=True, cwd=folder, check=False)
     assert made.returncode == 0, made.stderr
     return folder
+
+
+OLDER = Path(sys.prefix) / "mlflow2" / "bin" / "python"
+"""The Python beside whose mlflow is the newest 2.x."""
+
+MAKERS: list[str] = []
+"""Scripts that take a folder and write models of other flavours into it, by either mlflow."""
+
+
+@pytest.fixture(scope="session")
+def flavours(models: Path) -> Path:
+    """The same folder, with models of the other flavours in mlflow3/NAME and in mlflow2/NAME, each by that mlflow."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = []
+        for script in MAKERS:
+            for python, name in ((sys.executable, "mlflow3"), (str(OLDER), "mlflow2")):
+                command = [python, "-W", "ignore", str(HERE / script), str(models / name)]
+                runs.append(pool.submit(subprocess.run, command, capture_output=True, text=True, cwd=models))
+        for run in runs:
+            assert run.result().returncode == 0, run.result().stderr
+    return models
 
 
 def model_path(models: Path, name: str) -> Path:

@@ -6,8 +6,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model. location: the address of its artifacts: a local path, `file:…`,
-    `mlflow-artifacts:/…`, or another scheme. stage: one of MLflow's four. status: MLflow's, "READY" once it can be used.
+    """One version of a registered model.
+
+    location: the address of its artifacts: a local path, `file:…`, `mlflow-artifacts:/…`, or another scheme. stage: one
+    of MLflow's four. status: MLflow's, "READY" once it can be used.
     """
 
     name: str
