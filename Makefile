@@ -7,7 +7,7 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check format docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -23,6 +23,9 @@ check: $(VENV)/.dev $(VENV)/.run
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.run
+	$(BIN)/python scripts/models_page.py
 
 lock: $(VENV)/.tool
 	scripts/lock.sh

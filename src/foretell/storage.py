@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from foretell.errors import ModelUnreadable
 
 _CHUNK = 1 << 20
 UNCOUNTED = "registered_model_meta"
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -52,11 +54,13 @@ def copy_durable(source: Path, target: Path) -> None:
 def files_under(root: Path) -> Iterator[tuple[str, Path]]:
     """Every file of a model, as ("a/b", path), in order; a single file stands for itself.
 
-    Raises ModelUnreadable for a link or a special file: what a model is must lie inside its folder.
+    Raises ModelUnreadable for a link or a special file: what a model is must lie inside its folder. A hard link, which
+    package managers and backups make too, leads outside only if the file has another owner than the folder.
     """
     if root.is_file():
         yield root.name, root
         return
+    owner = root.stat().st_uid
     for path in sorted(root.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ModelUnreadable(f"{path} is a link or a special file; a model's folder holds plain files only")
@@ -64,6 +68,9 @@ def files_under(root: Path) -> Iterator[tuple[str, Path]]:
         if not name.isprintable() or "\udc80" <= max(name) <= "\udcff":
             raise ModelUnreadable(f"{root} holds a file whose name is no text: {name!r}")
         if path.is_file():
+            status = path.stat()
+            if status.st_nlink > 1 and status.st_uid != owner:
+                raise ModelUnreadable(f"{path} is a hard link to a file of another owner", "Copy the model instead")
             yield name, path
 
 
@@ -84,15 +91,27 @@ def digest_of(files: dict[str, str]) -> str:
 
 def contained(folder: Path, relative: object) -> Path:
     """The path of a file that a model names, which must exist inside the model's folder. Raises ModelUnreadable."""
-    if not isinstance(relative, str) or len(relative) > 1000 or any(len(part) > 250 for part in relative.split("/")):
+    if not isinstance(relative, str) or len(relative) > 1000:
         raise ModelUnreadable(f"{folder}: the model names a file by something that is no file's name")
     path = folder / relative
     if relative == UNCOUNTED:
         raise ModelUnreadable(f"{folder}: the model names {relative!r}, which is none of its own files")
-    if not relative or "\0" in relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
+    if not is_inner(relative):
         raise ModelUnreadable(f"{folder}: the model names the file {relative!r}, which is not inside its folder")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ModelUnreadable(f"{folder}: the model names {relative!r}, a link that leads out of its folder")
     if not path.exists():
         raise ModelUnreadable(f"{folder}: the model names {relative!r}, but there is no such file")
     return path
+
+
+def is_inner(relative: str) -> bool:
+    """Whether a name from elsewhere stays inside the folder that it is joined to, on any system: no way up, no root,
+    drive or home, no backslash or control character, no name of a device."""
+    parts = relative.split("/")
+    plain = relative.isprintable() and "\\" not in relative and ":" not in relative
+    return (
+        plain
+        and all(0 < len(part) <= 250 and part != ".." for part in parts)
+        and not any(part.startswith("~") or _DEVICE.fullmatch(part) for part in parts)
+    )
