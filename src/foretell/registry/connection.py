@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -80,6 +81,7 @@ class Connection:
             )
         else:
             self._http = http.client.HTTPConnection(base.host, base.port, timeout=_CONNECT)
+        weakref.finalize(self, self._http.close)
 
     def close(self) -> None:
         self._http.close()
