@@ -1,5 +1,6 @@
 """Python's own tables ⇄ Batch: `foretell.load(uri).predict(x)` for pandas, polars, Arrow, numpy and plain lists."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: 
     trust: it may run code when it loads, as a pickle does. schema: a file that describes its columns.
     Raises ModelError, UsageError.
     """
-    return Model(predictor.open(uri, registry=registry, trust=trust, schema=schema))
+    opened = predictor.open(uri, registry=registry, trust=trust, schema=schema)
+    for note in opened.resolved.notes:
+        warnings.warn(note, stacklevel=2)
+    return Model(opened)
 
 
 class Model:

@@ -30,6 +30,8 @@ def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
         found = predictor.find(uri, registry=registry)
     if needs_registry(uri):
         say_choice(registry)
+    for note in found.resolved.notes:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {note}", err=True)
     return found
 
 

@@ -14,7 +14,10 @@ from foretell.errors import ModelNotFound, UsageError
 from foretell.registry.local import FOLDER, LocalRegistry
 
 if TYPE_CHECKING:
-    from foretell.registry.mlflow import Store
+    from foretell.registry.mlflow import LocalStore
+    from foretell.registry.rest import RestStore
+
+    Opened = LocalRegistry | LocalStore | RestStore
 
 ENVIRONMENT = ("FORETELL_REGISTRY", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")
 """The variables that name a registry, the stronger first."""
@@ -56,7 +59,7 @@ def choose(given: str | None = None, *, new: bool = False) -> Choice:
     return _nearest()
 
 
-def open_registry(choice: Choice) -> "LocalRegistry | Store":
+def open_registry(choice: Choice) -> "Opened":
     """The chosen registry. Raises UsageError."""
     if choice.kind == "embedded":
         return LocalRegistry(choice.path)
@@ -68,10 +71,8 @@ def open_registry(choice: Choice) -> "LocalRegistry | Store":
         from foretell.registry.mlflow_files import FileStore
 
         return FileStore(choice.path)
-    try:
-        from foretell.registry.rest import RestStore  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise UsageError(f"{choice.said} {choice.address}: foretell does not read tracking servers yet") from error
+    from foretell.registry.rest import RestStore
+
     return RestStore(choice.uri)
 
 

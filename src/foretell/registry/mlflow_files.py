@@ -35,7 +35,7 @@ class FileStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self.places = (self._root.parent, self._root)
+        self.places: tuple[Path, ...] = (self._root.parent, self._root)
         self.address = self._root.as_uri()
 
     def models(self) -> list[str]:

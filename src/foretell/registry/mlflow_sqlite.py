@@ -33,7 +33,7 @@ class SqliteStore:
     def __init__(self, path: Path, workspace: str = "default") -> None:
         self._path = path.resolve()
         self._workspace = workspace
-        self.places = (self._path.parent,)
+        self.places: tuple[Path, ...] = (self._path.parent,)
         self.address = f"sqlite:///{self._path}" + (f"?workspace={quote(workspace)}" if workspace != "default" else "")
 
     def models(self) -> list[str]:

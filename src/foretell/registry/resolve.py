@@ -3,6 +3,7 @@
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foretell import storage
 from foretell.errors import ModelNotFound, ModelUnreadable, UsageError
@@ -12,12 +13,16 @@ from foretell.registry.local import LocalRegistry, Version
 from foretell.registry.mlflow import LocalStore, Store
 from foretell.registry.uri import FileUri, RegistryUri, Uri, parse
 
+if TYPE_CHECKING:
+    from foretell.registry.rest import RestStore
+
 
 @dataclass(frozen=True)
 class Resolved:
     """A model found. path: its folder or bare file. version: None outside a registry. registry: where the name counts.
 
-    digest: "sha256:…" over the files as they are now, in which `registered_model_meta` does not count.
+    digest: "sha256:…" over the files as they are now, in which `registered_model_meta` does not count. notes: what a
+    person must hear, a line each: that the registry is down, and how old this is.
     """
 
     uri: str
@@ -26,6 +31,7 @@ class Resolved:
     digest: str
     version: int | None = None
     registry: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -45,7 +51,11 @@ def resolve(uri: str, registry: str | None = None) -> Resolved:
     if isinstance(opened, LocalRegistry):
         return _embedded(uri, parsed, opened)
     with closing(opened):
-        return _from_mlflow(uri, parsed, opened)
+        if isinstance(parsed, RegistryUri) and parsed.bare:
+            raise UsageError(f"{uri} names no version", suggestion(opened, parsed.name))
+        if isinstance(opened, LocalStore):
+            return _in_place(uri, parsed, opened)
+        return _fetched(uri, parsed, opened)
 
 
 def trust_name(uri: str, registry: str | None) -> tuple[str, str] | None:
@@ -78,24 +88,33 @@ def _embedded(uri: str, parsed: Uri, local: LocalRegistry) -> Resolved:
     return Resolved(uri, parsed.name, version.path, version.digest, version.number, _trusted_as(local))
 
 
-def _from_mlflow(uri: str, parsed: Uri, store: Store) -> Resolved:
-    """From one of MLflow's registries. What has no version there is trusted by its digest alone."""
-    if isinstance(parsed, RegistryUri) and parsed.bare:
-        raise UsageError(f"{uri} names no version", suggestion(store, parsed.name))
+def _in_place(uri: str, parsed: Uri, store: LocalStore) -> Resolved:
+    """From MLflow's registry on this machine, whose files are used where they lie."""
     located = find.locate(store, parsed)
-    path = _artifacts(store, located.address)
+    path = places.folder(located.address, store.places, store.address)
     digest = storage.digest_of({name: storage.sha256(file) for name, file in storage.files_under(path)})
-    registry = _trusted_as(store) if located.version is not None else None
-    return Resolved(uri, located.name, path, digest, located.version, registry)
+    return Resolved(uri, located.name, path, digest, located.version, _vouching(store, located.version))
 
 
-def _artifacts(store: Store, address: str) -> Path:
-    """The folder on this machine that holds what an address names: in place, or fetched from a tracking server."""
-    if isinstance(store, LocalStore):
-        return places.folder(address, store.places, store.address)
-    from foretell.registry.cache import fetch  # type: ignore[import-not-found]
+def _fetched(uri: str, parsed: Uri, store: "RestStore") -> Resolved:
+    """From a tracking server, through the cache; while the server is down, what the uri last meant."""
+    from foretell.registry.cache import Found, open_cache
 
-    return fetch(store, address)
+    cache, notes = open_cache(), list[str]()
+
+    def ask() -> Found:
+        located = find.locate(store, parsed)
+        digest, path = cache.fetch(store, located.address)
+        return Found(located.name, located.version, digest, path)
+
+    found = cache.resolved(store.address, uri, ask, notes.append)
+    registry = _vouching(store, found.number)
+    return Resolved(uri, found.name, found.path, found.digest, found.number, registry, tuple(notes))
+
+
+def _vouching(store: Store, version: int | None) -> str | None:
+    """The registry, where it gave the model a number; what has none is trusted by its digest alone."""
+    return store.address if version is not None else None
 
 
 def _trusted_as(registry: LocalRegistry | Store) -> str:
