@@ -141,10 +141,11 @@ class Connection:
             with _cut_after(held, seconds):
                 method = "GET" if body is None else "POST"
                 self._http.request(method, self.path + target, body, {**self._headers, **headers})
-                response = self._http.getresponse()
-                self._check(response)
-                yield response
-            if not response.isclosed():
+                with contextlib.closing(self._http.getresponse()) as response:
+                    self._check(response)
+                    yield response
+                    whole = response.isclosed()
+            if not whole:
                 self.close()
         except Stumble:
             raise
