@@ -26,8 +26,9 @@ class Setting:
 SETTINGS = {
     "registry": Setting(
         None,
-        "The embedded registry's folder; else the nearest .foretell/registry, here or above.",
-        ("FORETELL_REGISTRY",),
+        "The registry: a folder, sqlite:///mlflow.db, or a tracking server's http://…; else FORETELL_REGISTRY, "
+        "MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or the nearest of .foretell/registry, mlflow.db and mlruns, here or "
+        "above.",
     ),
     "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
     "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),

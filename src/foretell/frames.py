@@ -1,6 +1,6 @@
 """Python's own tables ⇄ Batch: `foretell.load(uri).predict(x)` for pandas, polars, Arrow, numpy and plain lists."""
 
-import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from foretell.signature import Signature, check_names
 def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Model":
     """Loads a model: models:/NAME/STAGE, a folder in MLflow's format, or a bare model file.
 
+    registry: as --registry; else what the environment names, or what lies in the working directory or above it.
     trust: it may run code when it loads, as a pickle does. schema: a file that describes its columns.
     Raises ModelError, UsageError.
     """
-    registry = registry or os.environ.get("FORETELL_REGISTRY")
-    return Model(predictor.open(uri, registry=registry, trust=trust, schema=schema))
+    opened = predictor.open(uri, registry=registry, trust=trust, schema=schema)
+    for note in opened.resolved.notes:
+        warnings.warn(note, stacklevel=2)
+    return Model(opened)
 
 
 class Model:

@@ -24,6 +24,7 @@ from foretell.models import load as models
 from foretell.models.engine import Engine
 from foretell.models.mlmodel import StoredModel
 from foretell.models.trust import Origin
+from foretell.registry.choose import without_secrets
 from foretell.registry.resolve import Resolved, resolve
 from foretell.rows import RowDecoder
 from foretell.signature import Signature, from_schema_file
@@ -40,7 +41,7 @@ class Found:
 def find(uri: str, *, registry: str | None = None, trust: bool = False) -> Found:
     """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError."""
     resolved = resolve(uri, registry)
-    name, flags = (resolved.name, f" --registry {shlex.quote(registry)}" if registry else "")
+    name, flags = (resolved.name, f" --registry {shlex.quote(without_secrets(registry))}" if registry else "")
     origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
     return Found(resolved, models.settle(resolved.path, origin, trust))
 

@@ -13,6 +13,7 @@ import click
 
 from foretell.cli.main import option
 from foretell.cli.predict import cast, casts, env_manager
+from foretell.cli.registry import chosen
 from foretell.cli.trusting import find_asking
 from foretell.predictor import Found, find, load
 from foretell.serve import workers as workers_
@@ -72,7 +73,7 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     uri = given["model_uri"] if resolved.version is None else f"models:/{resolved.name}/{resolved.version}"
     if found.settled.trusted:
         os.environ["FORETELL_TRUST"] = resolved.digest
-    settings = {**given, "model_uri": uri, "registry": resolved.registry}
+    settings = {**given, "model_uri": uri, "registry": given["registry"] or chosen(uri)}
     return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 

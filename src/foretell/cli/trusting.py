@@ -6,16 +6,19 @@ import click
 
 from foretell import predictor
 from foretell.cli.main import option
+from foretell.cli.registry import say_choice
 from foretell.errors import ModelUntrusted, UsageError
 from foretell.models.trust import open_store
 from foretell.predictor import Found
 from foretell.registry.resolve import resolve, trust_name
+from foretell.registry.uri import needs_registry
 
 
 def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
-    """Finds a model; where trust is missing and a person is there, asks. A yes counts for these very files."""
+    """Finds a model and says which registry was chosen; where trust is missing and a person is there, asks. A yes
+    counts for these very files."""
     try:
-        return predictor.find(uri, registry=registry, trust=trusted)
+        found = predictor.find(uri, registry=registry, trust=trusted)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -24,7 +27,12 @@ def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
         if not click.confirm("Do you trust where it came from?", default=False, err=True):
             raise
         _trust_digest(error.digest)
-        return predictor.find(uri, registry=registry)
+        found = predictor.find(uri, registry=registry)
+    if needs_registry(uri):
+        say_choice(registry)
+    for note in found.resolved.notes:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {note}", err=True)
+    return found
 
 
 @click.command()
@@ -48,6 +56,8 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
     if named is None:
         digest = uri if uri.startswith("sha256:") else resolve(uri, registry).digest
         _trust_digest(digest, remove=remove)
+        if needs_registry(uri):
+            say_choice(registry)
         what = f"{uri} ({digest[:19]}…)"
     else:
         store = open_store()

@@ -4,20 +4,15 @@ Source of the format: https://mlflow.org/docs/latest/ml/model/#mlmodel-file. Not
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from foretell.errors import ModelUnreadable
+from foretell.safe_yaml import read_yaml
 from foretell.signature import Signature, from_mlflow
 from foretell.storage import contained
 
-_MAX_YAML = 1 << 20
-_MAX_ALIASES = 64
-_MAX_DEPTH = 60
 _MAX_EXAMPLE = 16 << 20
 
 
@@ -60,35 +55,6 @@ def read(path: Path) -> StoredModel:
     entry = described.get("signature")
     signature = from_mlflow(entry, str(path / "MLmodel")) if isinstance(entry, dict) and entry.get("inputs") else None
     return StoredModel(path, flavours, signature, _example(path, described.get("saved_input_example_info")))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A small YAML mapping, by the safe loader. Raises ModelUnreadable."""
-    if path.stat().st_size > _MAX_YAML:
-        raise ModelUnreadable(f"{path} is over {_MAX_YAML >> 20} MiB, which no MLmodel file is")
-    try:
-        text = path.read_text("utf-8")
-        if _depth(text) > _MAX_DEPTH:
-            raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
-            raise ModelUnreadable(f"{path} has over {_MAX_ALIASES} YAML aliases")
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelUnreadable(f"{path} cannot be read: {reason}") from error
-    if not isinstance(value, dict):
-        raise ModelUnreadable(f"{path} is not a YAML mapping")
-    return value
-
-
-def _depth(text: str) -> int:
-    """How deep brackets and dashes nest, at least: looked at first, as the parser's time grows with its square."""
-    deepest = max((found.group().count("-") for found in re.finditer(r"^\s*(?:[-?] +)+", text, re.M)), default=0)
-    depth = 0
-    for mark in re.findall(r"[\[\]{}]", text):
-        depth = depth + 1 if mark in "[{" else max(0, depth - 1)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _example(folder: Path, info: Any) -> dict[str, Any] | None:

@@ -16,14 +16,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from foretell import storage
 from foretell.errors import ModelNotFound, ModelUnreadable, OutputError, UsageError
-from foretell.registry.uri import STAGES, RegistryUri, check_name
+from foretell.registry.held import Held, suggest
+from foretell.registry.uri import LONGEST_NAME, STAGES, RegistryUri, check_name
 
 FOLDER = Path(".foretell") / "registry"
 
@@ -70,7 +70,9 @@ class LocalRegistry:
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """A model's version numbers, rising."""
+        """A model's version numbers, rising; none of a name that cannot be here."""
+        if len(name.encode()) > LONGEST_NAME:
+            return []
         folder = self._folder(name) / "versions"
         if not folder.is_dir():
             return []
@@ -97,58 +99,31 @@ class LocalRegistry:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelUnreadable(f"{folder / 'version.json'} cannot be read: {error}") from error
 
+    @property
+    def address(self) -> str:
+        """What it is called: its folder."""
+        return str(self.root)
+
+    def held(self, name: str) -> Held:
+        """What there is of a model, and what points to it."""
+        numbers = self.versions(name)
+        if not numbers:
+            return Held()
+        names = self.names(name)
+        return Held(numbers, {number: stage for stage, number in names.stages.items()}, names.aliases)
+
     def find(self, uri: RegistryUri) -> Version:
         """The version that a uri means. Raises ModelNotFound, saying what there is."""
-        numbers = self.versions(uri.name)
-        if not numbers:
-            raise ModelNotFound(f"no model {uri.name!r} in the registry {self.root}", self.suggestion(uri.name))
-        if uri.version is not None:
-            return self.version(uri.name, uri.version)
-        if uri.latest:
-            return self.version(uri.name, numbers[-1])
-        names = self.names(uri.name)
-        if uri.alias is not None:
-            held, kind, wanted = names.aliases, "alias", uri.alias
-            number = held.get(wanted)
-        elif uri.stage is not None:
-            held, kind, wanted = names.stages, "stage", uri.stage
-            number = next((n for stage, n in held.items() if stage.lower() == wanted.lower()), None)
-            if number is None and wanted.lower() == "none":
-                staged = set(held.values())
-                number = next((n for n in reversed(numbers) if n not in staged), None)
-        else:
-            raise ModelNotFound(f"models:/{uri.name} names no version", self.suggestion(uri.name))
-        if number is None:
-            raise ModelNotFound(
-                f"model {uri.name!r} in the registry {self.root} has no {kind} {wanted!r}",
-                self.suggestion(uri.name),
-            )
-        return self.version(uri.name, number)
-
-    def suggestion(self, name: str) -> str:
-        """What the registry holds, with the uri to type."""
-        models = self.models()
-        if not models:
-            return "The registry is empty. Try: foretell demo, or add a model: foretell registry add NAME FOLDER"
-        if name in models:
-            return f"It has {self.describe(name)}. Try: {self.uri(name)}"
-        held = "; ".join(f"{model} ({self.describe(model)})" for model in models[:5])
-        nearest = min(models, key=lambda model: _distance(model, name))
-        return f"It holds {held}{'; …' if len(models) > 5 else ''}. Try: {self.uri(nearest)}"
-
-    def describe(self, name: str) -> str:
-        numbers, names = self.versions(name), self.names(name)
-        what = f"version {numbers[0]}" if len(numbers) == 1 else f"versions {numbers[0]} to {numbers[-1]}"
-        what += "".join(f", {stage} is {number}" for stage, number in names.stages.items())
-        return what + "".join(f", @{alias} is {number}" for alias, number in names.aliases.items())
+        return self.version(uri.name, self.held(uri.name).number(uri, self.address, self.suggestion))
 
     def uri(self, name: str) -> str:
         """The uri that a person most likely means."""
-        names = self.names(name)
-        for stage in ("Production", *names.stages):
-            if stage in names.stages:
-                return f"models:/{name}/{stage}"
-        return f"models:/{name}@{next(iter(names.aliases))}" if names.aliases else f"models:/{name}/latest"
+        return self.held(name).uri(name)
+
+    def suggestion(self, name: str) -> str:
+        """What the registry holds, with the uri to type."""
+        how = "Try: foretell demo, or add a model: foretell registry add NAME FOLDER"
+        return suggest(name, self.models(), self.held, how)
 
     def add(self, name: str, source: Path, stage: str | None, alias: str | None) -> Version:
         """Copies a model in as the next version and points stage and alias at it. Raises ForetellError."""
@@ -280,7 +255,3 @@ def _point(names: Names, number: int, stage: str | None, alias: str | None) -> N
 
 def _encoded(value: dict[str, Any]) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def _distance(one: str, other: str) -> float:
-    return -SequenceMatcher(None, one.lower(), other.lower()).ratio()

@@ -1,19 +1,28 @@
 """Turns a model uri into a verified local folder or file, for the predictor."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foretell import storage
 from foretell.errors import ModelNotFound, ModelUnreadable, UsageError
-from foretell.registry.local import FOLDER, LocalRegistry, Version
-from foretell.registry.uri import FileUri, RegistryUri, parse
+from foretell.registry import find, places
+from foretell.registry.choose import choose, open_registry
+from foretell.registry.local import LocalRegistry, Version
+from foretell.registry.mlflow import LocalStore, Store
+from foretell.registry.uri import FileUri, RegistryUri, Uri, parse
+
+if TYPE_CHECKING:
+    from foretell.registry.rest import RestStore
 
 
 @dataclass(frozen=True)
 class Resolved:
     """A model found. path: its folder or bare file. version: None outside a registry. registry: where the name counts.
 
-    digest: "sha256:…" over the files as they are now, in which `registered_model_meta` does not count.
+    digest: "sha256:…" over the files as they are now, in which `registered_model_meta` does not count. notes: what a
+    person must hear, a line each: that the registry is down, and how old this is.
     """
 
     uri: str
@@ -22,6 +31,7 @@ class Resolved:
     digest: str
     version: int | None = None
     registry: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -30,41 +40,86 @@ class Resolved:
 
 
 def resolve(uri: str, registry: str | None = None) -> Resolved:
-    """Finds and verifies a model. registry: the embedded registry's folder. Raises ModelNotFound, ModelUnreadable."""
+    """Finds and verifies a model. registry: which one, else the one that is chosen; see `choose`.
+
+    Raises ModelNotFound, RegistryDown, ModelUnreadable, UsageError.
+    """
     parsed = parse(uri)
     if isinstance(parsed, FileUri):
         return _file(uri, parsed.path)
-    if parsed.bare:
-        local = open_registry(registry)
-        raise UsageError(f"{uri} names no version", local.suggestion(parsed.name))
-    local = open_registry(registry)
-    version = local.find(parsed)
-    _verify(version)
-    return Resolved(uri, parsed.name, version.path, version.digest, version.number, str(local.root.resolve()))
-
-
-def open_registry(registry: str | None) -> LocalRegistry:
-    """The embedded registry: the one given, or the nearest in the working directory and above it, or a new one here."""
-    if registry:
-        if "://" in registry:
-            raise UsageError(f"--registry {registry}: not a folder", "Give the folder of an embedded registry")
-        return LocalRegistry(Path(registry))
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / FOLDER).is_dir():
-            return LocalRegistry(folder / FOLDER)
-    return LocalRegistry(here / FOLDER)
+    opened = open_registry(choose(registry))
+    if isinstance(opened, LocalRegistry):
+        return _embedded(uri, parsed, opened)
+    with closing(opened):
+        if isinstance(parsed, RegistryUri) and parsed.bare:
+            raise UsageError(f"{uri} names no version", suggestion(opened, parsed.name))
+        if isinstance(opened, LocalStore):
+            return _in_place(uri, parsed, opened)
+        return _fetched(uri, parsed, opened)
 
 
 def trust_name(uri: str, registry: str | None) -> tuple[str, str] | None:
     """(registry, name) where a uri names a model without a version: what trust for all its versions is given to."""
     parsed = parse(uri)
-    if isinstance(parsed, RegistryUri) and parsed.bare:
-        local = open_registry(registry)
-        if not local.versions(parsed.name):
-            raise ModelNotFound(f"no model {parsed.name!r} in the registry {local.root}", local.suggestion(parsed.name))
-        return str(local.root.resolve()), parsed.name
-    return None
+    if not (isinstance(parsed, RegistryUri) and parsed.bare):
+        return None
+    opened = open_registry(choose(registry))
+    if not opened.versions(parsed.name):
+        told = f"no model {parsed.name!r} in the registry {opened.address}"
+        raise ModelNotFound(told, suggestion(opened, parsed.name))
+    return _trusted_as(opened), parsed.name
+
+
+def suggestion(registry: LocalRegistry | Store, name: str) -> str:
+    """What a registry of any kind holds, with the uri to type."""
+    return registry.suggestion(name) if isinstance(registry, LocalRegistry) else find.suggestion(registry, name)
+
+
+def _embedded(uri: str, parsed: Uri, local: LocalRegistry) -> Resolved:
+    if not isinstance(parsed, RegistryUri):
+        raise ModelNotFound(
+            f"{uri} is an address of MLflow's, and {local.address} is a registry of foretell's own",
+            "Name MLflow's: --registry sqlite:///mlflow.db, or MLFLOW_TRACKING_URI=http://…",
+        )
+    if parsed.bare:
+        raise UsageError(f"{uri} names no version", local.suggestion(parsed.name))
+    version = local.find(parsed)
+    _verify(version)
+    return Resolved(uri, parsed.name, version.path, version.digest, version.number, _trusted_as(local))
+
+
+def _in_place(uri: str, parsed: Uri, store: LocalStore) -> Resolved:
+    """From MLflow's registry on this machine, whose files are used where they lie."""
+    located = find.locate(store, parsed)
+    path = places.folder(located.address, store.places, store.address)
+    digest = storage.digest_of({name: storage.sha256(file) for name, file in storage.files_under(path)})
+    return Resolved(uri, located.name, path, digest, located.version, _vouching(store, located.version))
+
+
+def _fetched(uri: str, parsed: Uri, store: "RestStore") -> Resolved:
+    """From a tracking server, through the cache; while the server is down, what the uri last meant."""
+    from foretell.registry.cache import Found, open_cache
+
+    cache, notes = open_cache(), list[str]()
+
+    def ask() -> Found:
+        located = find.locate(store, parsed)
+        digest, path = cache.fetch(store, located.address)
+        return Found(located.name, located.version, digest, path)
+
+    found = cache.resolved(store.address, uri, ask, notes.append)
+    registry = _vouching(store, found.number)
+    return Resolved(uri, found.name, found.path, found.digest, found.number, registry, tuple(notes))
+
+
+def _vouching(store: Store, version: int | None) -> str | None:
+    """The registry, where it gave the model a number; what has none is trusted by its digest alone."""
+    return store.address if version is not None else None
+
+
+def _trusted_as(registry: LocalRegistry | Store) -> str:
+    """What trust for a name is given to: the registry, however it was spelled."""
+    return str(registry.root.resolve()) if isinstance(registry, LocalRegistry) else registry.address
 
 
 def _file(uri: str, path: Path) -> Resolved:

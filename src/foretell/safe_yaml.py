@@ -1,0 +1,44 @@
+"""Small YAML files by the safe loader, with limits: the one place that knows a YAML library."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from foretell.errors import ModelUnreadable
+
+_MAX_SIZE = 1 << 20
+_MAX_ALIASES = 64
+_MAX_DEPTH = 60
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A small YAML mapping. Raises ModelUnreadable."""
+    try:
+        if path.stat().st_size > _MAX_SIZE:
+            raise ModelUnreadable(f"{path} is over {_MAX_SIZE >> 20} MiB, which no description of a model is")
+        text = path.read_text("utf-8")
+        if _depth(text) > _MAX_DEPTH:
+            raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
+            raise ModelUnreadable(f"{path} has over {_MAX_ALIASES} YAML aliases")
+        value = yaml.safe_load(text)
+    except OSError as error:
+        raise ModelUnreadable(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelUnreadable(f"{path} cannot be read: {reason}") from error
+    if not isinstance(value, dict):
+        raise ModelUnreadable(f"{path} is not a YAML mapping")
+    return value
+
+
+def _depth(text: str) -> int:
+    """How deep brackets and dashes nest, at least: looked at first, as the parser's time grows with its square."""
+    deepest = max((found.group().count("-") for found in re.finditer(r"^\s*(?:[-?] +)+", text, re.M)), default=0)
+    depth = 0
+    for mark in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if mark in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
