@@ -12,10 +12,13 @@ from foretell.predictor import Found
 from foretell.registry.resolve import resolve, trust_name
 
 
-def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
-    """Finds a model; where trust is missing and a person is there, asks. A yes counts for these very files."""
+def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool = False) -> Found:
+    """Finds a model; where trust is missing and a person is there, asks. A yes counts for these very files.
+
+    installs: what the model requires will be installed.
+    """
     try:
-        return predictor.find(uri, registry=registry, trust=trusted)
+        return predictor.find(uri, registry=registry, trust=trusted, installs=installs)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -24,7 +27,7 @@ def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
         if not click.confirm("Do you trust where it came from?", default=False, err=True):
             raise
         _trust_digest(error.digest)
-        return predictor.find(uri, registry=registry)
+        return predictor.find(uri, registry=registry, installs=installs)
 
 
 @click.command()
