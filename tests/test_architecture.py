@@ -14,7 +14,7 @@ MAX_LINES = 320
 FLOORS = [
     {"cli"},
     {"job", "serve", "frames"},
-    {"predictor"},
+    {"predictor", "environment"},
     {"models", "registry", "tables"},
     {"rows", "strict_json"},
     {"signature", "storage", "safe_yaml"},
@@ -32,10 +32,12 @@ SEAMS = {
     "httptools": {"serve/http"},
     "joblib": {"models/sklearn_files"},
     "onnxruntime": {"models/onnx"},
+    "packaging": {"models/requirements"},
     "pandas": {"models/sklearn", "frames"},
     "polars": {"frames"},
     "rich": {"cli/bar"},
     "skops": {"models/sklearn_files"},
+    "uv": {"environment"},
     "uvicorn": {"serve/http", "serve/server"},
     "yaml": {"safe_yaml"},
 }

@@ -146,9 +146,11 @@ BAD_USE: dict[str, tuple[list[str], list[str]]] = {
         ["-o", "out.csv", "--prediction-column", "id"],
         ["'id'", "--prediction-column", "--keep none"],
     ),
-    "env-conda": (["-o", "out.csv", "--env-manager", "conda"], ["--env-manager conda", "pip install -r"]),
-    "env-virtualenv": (["-o", "out.csv", "--env-manager", "virtualenv"], ["--env-manager virtualenv", "pip install"]),
-    "env-uv": (["-o", "out.csv", "--env-manager", "uv"], ["--env-manager uv", "pip install"]),
+    "env-conda": (["-o", "out.csv", "--env-manager", "conda"], ["--env-manager conda", "--env-manager uv makes one"]),
+    "env-virtualenv": (
+        ["-o", "out.csv", "--env-manager", "virtualenv"],
+        ["--env-manager virtualenv", "--env-manager uv"],
+    ),
     "unknown-option": (["-o", "out.csv", "--predictoin-column", "p"], ["--predictoin-column", "--prediction-column"]),
     "unknown-content-type": (["-o", "out.csv", "-t", "xml"], ["xml", "csv"]),
 }

@@ -38,12 +38,15 @@ class Found:
     settled: models.Settled
 
 
-def find(uri: str, *, registry: str | None = None, trust: bool = False) -> Found:
-    """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError."""
+def find(uri: str, *, registry: str | None = None, trust: bool = False, installs: bool = False) -> Found:
+    """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError.
+
+    installs: what the model requires will be installed, for which it needs trust too.
+    """
     resolved = resolve(uri, registry)
     name, flags = (resolved.name, f" --registry {shlex.quote(without_secrets(registry))}" if registry else "")
     origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
-    return Found(resolved, models.settle(resolved.path, origin, trust))
+    return Found(resolved, models.settle(resolved.path, origin, trust, installs=installs))
 
 
 def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None = None) -> "Predictor":

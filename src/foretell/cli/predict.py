@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from foretell.cells import NULLS, TextRules
+from foretell.cli.environment import env_manager, find_there
 from foretell.cli.main import option
-from foretell.cli.trusting import find_asking
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, Sink, run
 from foretell.predictor import Predictor, load
@@ -23,24 +23,6 @@ from foretell.tables.files import STDIN, Output, Stdout, Text, open_input
 from foretell.tables.formats import Format
 from foretell.tables.kept import ALL, NONE, Keep
 
-
-def local_only(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """The other environment managers of MLflow's, refused with what to do."""
-    if value != "local":
-        raise UsageError(
-            f"--env-manager {value}: foretell runs the model in its own environment (local)",
-            "Install what the model needs beside foretell: pip install -r MODEL_FOLDER/requirements.txt",
-        )
-    return value
-
-
-env_manager = click.option(
-    "--env-manager",
-    default="local",
-    type=click.Choice(["local", "virtualenv", "uv", "conda"]),
-    callback=local_only,
-    help="As in MLflow; only local runs.",
-)
 cast = click.option(
     "--cast",
     multiple=True,
@@ -88,7 +70,7 @@ def predict(**given: Any) -> None:
     """
     source, target = given["input_path"], given["output_path"]
     output_format = _check_output(target, source, given["no_clobber"])
-    found = find_asking(given["model_uri"], given["registry"], given["trust"])
+    found = find_there(given)
     with open_input(source, given["encoding"]) as text:
         input_format = _input_format(given["content_type"], source, text)
         predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))

@@ -11,10 +11,15 @@ from typing import Any
 
 import click
 
+from foretell.cli.environment import env_manager, find_there, pinned
 from foretell.cli.main import option
+<<<<<<< HEAD
 from foretell.cli.predict import cast, casts, env_manager
 from foretell.cli.registry import chosen
 from foretell.cli.trusting import find_asking
+=======
+from foretell.cli.predict import cast, casts
+>>>>>>> env
 from foretell.predictor import Found, find, load
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
@@ -45,7 +50,7 @@ def serve(**given: Any) -> None:
 
     POST /invocations takes JSON, CSV and JSON Lines; GET / is a page to try it on.
     """
-    found = find_asking(given["model_uri"], given["registry"], given["trust"])
+    found = find_there(given)
     sockets = bind(given["host"], given["port"])
     if not all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets):
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
@@ -70,10 +75,13 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     """The same model for every worker: the version that was resolved, and its digest if it is trusted."""
     resolved = found.resolved
-    uri = given["model_uri"] if resolved.version is None else f"models:/{resolved.name}/{resolved.version}"
     if found.settled.trusted:
         os.environ["FORETELL_TRUST"] = resolved.digest
+<<<<<<< HEAD
     settings = {**given, "model_uri": uri, "registry": given["registry"] or chosen(uri)}
+=======
+    settings = {**given, "model_uri": pinned(found, given["model_uri"]), "registry": resolved.registry}
+>>>>>>> env
     return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 

@@ -14,11 +14,14 @@ from foretell.registry.resolve import resolve, trust_name
 from foretell.registry.uri import needs_registry
 
 
-def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
+def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool = False, again: bool = False) -> Found:
     """Finds a model and says which registry was chosen; where trust is missing and a person is there, asks. A yes
-    counts for these very files."""
+    counts for these very files.
+
+    installs: what the model requires will be installed. again: the command goes on, and what it found was said before.
+    """
     try:
-        found = predictor.find(uri, registry=registry, trust=trusted)
+        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -27,11 +30,12 @@ def find_asking(uri: str, registry: str | None, trusted: bool) -> Found:
         if not click.confirm("Do you trust where it came from?", default=False, err=True):
             raise
         _trust_digest(error.digest)
-        found = predictor.find(uri, registry=registry)
-    if needs_registry(uri):
-        say_choice(registry)
-    for note in found.resolved.notes:
-        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {note}", err=True)
+        found = predictor.find(uri, registry=registry, installs=installs)
+    if not again:
+        if needs_registry(uri):
+            say_choice(registry)
+        for note in found.resolved.notes:
+            click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {note}", err=True)
     return found
 
 

@@ -2,15 +2,16 @@
 
 import contextlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from foretell.cells import show
 from foretell.errors import LibraryMissing, ModelUnreadable
-from foretell.models import mlmodel, trust
+from foretell.models import mlmodel, requirements, trust
 from foretell.models.engine import Engine
 from foretell.models.mlmodel import StoredModel
 from foretell.signature import Signature
@@ -85,28 +86,47 @@ class Settled:
     trusted: bool
 
 
-def settle(path: Path, origin: trust.Origin, trusted: bool) -> Settled:
-    """Reads the description and settles trust. Raises ModelUnreadable, ModelUntrusted, LibraryMissing."""
+def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = False) -> Settled:
+    """Reads the description and settles trust. Raises ModelUnreadable, ModelUntrusted, LibraryMissing.
+
+    installs: what the model requires will be installed, which runs code of others as loading may.
+    """
     model = mlmodel.read(path)
     name = flavour_of(model)
-    with _libraries(model):
-        reasons = [*foreign_code(model), *_module(name).runs_code(model)]
+    reasons = [f"{requirements.FILE} (packages to install)"] if installs else []
+    reasons += foreign_code(model)
+    try:
+        with _libraries(model, name):
+            reasons += _module(name).runs_code(model)
+    except LibraryMissing:
+        if not installs:
+            raise
     return Settled(model, name, trust.settle(reasons, origin, trusted))
 
 
 def load(settled: Settled) -> Loaded:
     """Loads a settled model. Raises ModelUnreadable, LibraryMissing."""
-    with _libraries(settled.model):
-        return _module(settled.flavour).load(settled.model, settled.trusted)
+    model, flavour = settled.model, settled.flavour
+    with _libraries(model, flavour):
+        loaded = _module(flavour).load(model, settled.trusted)
+    return replace(loaded, notes=(*requirements.notes(model, flavour), *loaded.notes))
 
 
 @contextlib.contextmanager
-def _libraries(model: StoredModel) -> Iterator[None]:
-    """Says how to install a library that is not there."""
+def _libraries(model: StoredModel, flavour: str) -> Iterator[None]:
+    """Says how to install a library that is not there, or that is there in another version than the model's."""
     try:
         yield
+    except ModelUnreadable as error:
+        error.hint = error.hint or requirements.fix(model, flavour)
+        raise
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
+        if missing != error.name and importlib.util.find_spec(missing) is not None:
+            message = f"{model.path} needs the module {error.name}, which the installed {missing} does not have"
+            raise ModelUnreadable(message, requirements.fix(model, flavour)) from error
+        if (named := requirements.missing(model, flavour, missing)) is not None:
+            raise LibraryMissing(f"{model.path} needs {named[0]}, which is not installed", named[1]) from error
         extra = next((known.extra for known in FLAVOURS.values() if missing in known.libraries), "")
         fix = f"pip install 'foretell[{extra}]'" if extra else f"pip install {missing}"
         raise LibraryMissing(f"{model.path} needs {missing}, which is not installed", fix) from error

@@ -13,6 +13,7 @@ from foretell.cells import Column
 from foretell.errors import ModelUnreadable, RowRefused
 from foretell.models.load import Loaded, import_code
 from foretell.models.mlmodel import StoredModel
+from foretell.models.requirements import note, saved_with
 from foretell.models.sklearn_files import REVIEWED, check_trees, is_skops, load_pickle, load_skops, untrusted
 from foretell.signature import Signature
 
@@ -56,7 +57,6 @@ def runs_code(model: StoredModel) -> list[str]:
 def load(model: StoredModel, trusted: bool) -> Loaded:
     """Loads the estimator. trusted: it may be unpickled, and a skops file may hold any type."""
     path = model_file(model)
-    notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if is_skops(path):
@@ -66,16 +66,21 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
             estimator = load_pickle(path)
         else:
             raise ModelUnreadable(f"{path} is a pickle and was not trusted")
-    for name in sorted({type(w.message).__name__ for w in caught if "Version" in type(w.message).__name__}):
-        wanted = model.flavours.get("sklearn", {}).get("sklearn_version", "another version")
-        notes.append(f"{path.name} was saved with scikit-learn {wanted} ({name}): pip install scikit-learn=={wanted}")
     if not hasattr(estimator, "predict"):
         raise ModelUnreadable(f"{path} holds a {type(estimator).__name__}, which has no predict")
     check_trees(parts(estimator), path)
     for part in parts(estimator):
         if getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None
-    return Loaded(SklearnEngine(estimator), known_columns(estimator), _names(estimator), tuple(notes))
+    return Loaded(SklearnEngine(estimator), known_columns(estimator), _names(estimator), _notes(model, caught))
+
+
+def _notes(model: StoredModel, caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """The version that a file itself says it was saved with, where the model's description does not."""
+    said = {str(getattr(warning.message, "original_sklearn_version", "")) for warning in caught} - {""}
+    if not said or saved_with(model, "sklearn"):
+        return ()
+    return note(model, "scikit-learn", min(said))
 
 
 def model_file(model: StoredModel) -> Path:
