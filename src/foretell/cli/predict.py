@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from foretell.cells import NULLS, TextRules
-from foretell.cli.main import option
+from foretell.cli.main import option, own_stdout
 from foretell.cli.trusting import find_asking
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, Sink, run
@@ -89,7 +89,7 @@ def predict(**given: Any) -> None:
     source, target = given["input_path"], given["output_path"]
     output_format = _check_output(target, source, given["no_clobber"])
     found = find_asking(given["model_uri"], given["registry"], given["trust"])
-    with open_input(source, given["encoding"]) as text:
+    with open_input(source, given["encoding"]) as text, own_stdout() as stdout:
         input_format = _input_format(given["content_type"], source, text)
         predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))
         for note in predictor.notes:
@@ -103,7 +103,7 @@ def predict(**given: Any) -> None:
             given["prediction_column"],
             CsvOptions(TextRules(_nulls(given["null_values"]), given["decimal"]), _delimiter(given["delimiter"])),
         )
-        sink: Sink = Stdout(sys.stdout.buffer) if target == STDIN else Output(Path(target))
+        sink: Sink = Stdout(stdout.buffer) if target == STDIN else Output(Path(target))
         signal.signal(signal.SIGTERM, _terminated)
         try:
             done = _watched(run(job, predictor, text, sink))

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from foretell.cli.main import option
+from foretell.cli.main import option, own_stdout
 from foretell.cli.predict import cast, casts, env_manager
 from foretell.cli.trusting import find_asking
 from foretell.predictor import Found, find, load
@@ -50,8 +50,9 @@ def serve(**given: Any) -> None:
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
     if given["workers"] > 1:
         supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
-        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example)))
-    _run(found, given, sockets, lambda example: _announce(found, sockets, example))
+        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example, sys.stdout)))
+    with own_stdout() as stdout:
+        _run(found, given, sockets, lambda example: _announce(found, sockets, example, stdout))
 
 
 @click.command(name="serve-worker", hidden=True)
@@ -63,7 +64,8 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
     sockets, accepting = workers_.inherited(listeners, ready, alive)
-    _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
+    with own_stdout():
+        _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
 
 
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
@@ -91,9 +93,9 @@ def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], acce
     )
 
 
-def _announce(found: Found, sockets: list[socket.socket], example: str) -> None:
+def _announce(found: Found, sockets: list[socket.socket], example: str, stdout: TextIO) -> None:
     port = sockets[0].getsockname()[1]
     stamp = time.strftime("%Y/%m/%d %H:%M:%S")
-    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}")
-    sys.stdout.flush()
+    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}", file=stdout)
+    stdout.flush()
     click.echo(f"Try it: {example}\nA page: {address(sockets)}/", err=True)

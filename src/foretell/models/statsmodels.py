@@ -1,4 +1,4 @@
-"""statsmodels' results: a pickle, predicted by the library itself, as MLflow does: by name in a formula, else by place."""
+"""statsmodels' results: pickles, predicted by the library itself, as MLflow does: by name in a formula, else by place."""
 
 import re
 import warnings
@@ -76,7 +76,7 @@ def _is_series(fitted: Any) -> bool:
 
 
 def _columns(fitted: Any) -> Signature | None:
-    """What it was fitted on: named doubles from a frame, else as many unnamed ones; a constant counts, if it had one."""
+    """What it was fitted on: named doubles from a frame, else as many unnamed ones; a constant counts too."""
     exog = getattr(getattr(fitted, "data", None), "orig_exog", None)
     if exog is None or getattr(exog, "ndim", 0) != 2:
         return None

@@ -141,7 +141,9 @@ def _module(module: Any, model: StoredModel) -> Loaded:
     stored = model.signature
     tensor = stored is not None and (stored.tensor is not None or not stored.tabular)
     if tensor and stored is not None and not (stored.tabular or len(stored.inputs) == 1):
-        raise ModelUnreadable(f"{model.path} takes {len(stored.inputs)} tensors; a pickled module of MLflow's takes one")
+        raise ModelUnreadable(
+            f"{model.path} takes {len(stored.inputs)} tensors; a pickled module of MLflow's takes one"
+        )
     dtype = stored.inputs[0].cell.dtype if tensor and stored is not None else "float32"
     takes = [Given("", dtype, ())]
     block = 1 if dtype == "float64" or has_doubles(module.state_dict().values()) else _BLOCK

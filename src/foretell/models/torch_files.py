@@ -20,33 +20,32 @@ from foretell.errors import ModelUnreadable
 _MAX_JSON = 64 << 20
 _MAX_ENTRIES = 100_000
 
-OPERATORS = frozenset(
-    """
-    abs acos acosh add addmm alias amax amin any all arange argmax argmin argsort as_strided asin asinh atan atan2 atanh
-    avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bitwise_and bitwise_not bitwise_or bitwise_xor bmm bucketize cat
-    cdist ceil celu chunk clamp clamp_max clamp_min clone concat constant_pad_nd contiguous conv1d conv2d conv3d
-    conv_transpose1d conv_transpose2d conv_transpose3d convolution copy cos cosh cosine_similarity cross cumprod cumsum
-    detach detach_ diag diag_embed diagonal diff div dot dropout einsum elu embedding eq erf erfc exp exp2 expand
-    expand_as expm1 eye feature_dropout fill flatten flip floor floor_divide fmod frac full full_like gather ge gelu glu
-    group_norm gru gt hardshrink hardsigmoid hardswish hardtanh index index_add index_fill index_put index_select
-    instance_norm isfinite isinf isnan layer_norm le leaky_relu lerp lift_fresh lift_fresh_copy linalg_vector_norm
-    linear log log10 log1p log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor logit
-    logsumexp lstm lt masked_fill matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d maximum mean
-    median meshgrid min minimum mish mm movedim mul mv nan_to_num narrow native_layer_norm ne neg new_full new_ones
-    new_zeros norm one_hot ones ones_like outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod rad2deg
-    reciprocal reflection_pad1d reflection_pad2d relu relu6 remainder repeat reshape rms_norm rnn_relu rnn_tanh roll
-    round rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add searchsorted select select_scatter
-    selu sigmoid sign silu sin sinh slice slice_scatter softmax softplus softshrink sort split split_with_sizes sqrt
-    square squeeze stack std sub sum sym_numel sym_size sym_storage_offset sym_stride t take tan tanh threshold tile to
-    topk transpose tril triu trunc type_as unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d
-    upsample_nearest1d upsample_nearest2d var view view_as where zeros zeros_like adaptive_avg_pool1d
-    adaptive_avg_pool2d adaptive_max_pool2d _softmax _log_softmax _to_copy _unsafe_view _adaptive_avg_pool2d
-    _native_batch_norm_legit_no_training _assert_tensor_metadata _assert_scalar sym_constrain_range
-    sym_constrain_range_for_size relu_ add_ mul_ sub_ div_ clamp_ hardtanh_ hardswish_ hardsigmoid_ leaky_relu_ elu_
-    silu_ sigmoid_ tanh_ masked_fill_ dropout_ selu_ mish_ celu_ relu6_ unsqueeze_ squeeze_ exp_ neg_ __and__ __or__
-    __xor__
-    """.split()
-)
+_REVIEWED = """
+abs acos acosh add addmm alias amax amin any all arange argmax argmin argsort as_strided asin asinh atan atan2 atanh
+avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bitwise_and bitwise_not bitwise_or bitwise_xor bmm bucketize cat
+cdist ceil celu chunk clamp clamp_max clamp_min clone concat constant_pad_nd contiguous conv1d conv2d conv3d
+conv_transpose1d conv_transpose2d conv_transpose3d convolution copy cos cosh cosine_similarity cross cumprod cumsum
+detach detach_ diag diag_embed diagonal diff div dot dropout einsum elu embedding eq erf erfc exp exp2 expand
+expand_as expm1 eye feature_dropout fill flatten flip floor floor_divide fmod frac full full_like gather ge gelu glu
+group_norm gru gt hardshrink hardsigmoid hardswish hardtanh index index_add index_fill index_put index_select
+instance_norm isfinite isinf isnan layer_norm le leaky_relu lerp lift_fresh lift_fresh_copy linalg_vector_norm
+linear log log10 log1p log2 log_sigmoid log_softmax logaddexp logical_and logical_not logical_or logical_xor logit
+logsumexp lstm lt masked_fill matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d maximum mean
+median meshgrid min minimum mish mm movedim mul mv nan_to_num narrow native_layer_norm ne neg new_full new_ones
+new_zeros norm one_hot ones ones_like outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod rad2deg
+reciprocal reflection_pad1d reflection_pad2d relu relu6 remainder repeat reshape rms_norm rnn_relu rnn_tanh roll
+round rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add searchsorted select select_scatter
+selu sigmoid sign silu sin sinh slice slice_scatter softmax softplus softshrink sort split split_with_sizes sqrt
+square squeeze stack std sub sum sym_numel sym_size sym_storage_offset sym_stride t take tan tanh threshold tile to
+topk transpose tril triu trunc type_as unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d
+upsample_nearest1d upsample_nearest2d var view view_as where zeros zeros_like adaptive_avg_pool1d
+adaptive_avg_pool2d adaptive_max_pool2d _softmax _log_softmax _to_copy _unsafe_view _adaptive_avg_pool2d
+_native_batch_norm_legit_no_training _assert_tensor_metadata _assert_scalar sym_constrain_range
+sym_constrain_range_for_size relu_ add_ mul_ sub_ div_ clamp_ hardtanh_ hardswish_ hardsigmoid_ leaky_relu_ elu_
+silu_ sigmoid_ tanh_ masked_fill_ dropout_ selu_ mish_ celu_ relu6_ unsqueeze_ squeeze_ exp_ neg_ __and__ __or__
+__xor__
+"""
+OPERATORS = frozenset(_REVIEWED.split())
 """Reviewed operators of torch.ops.aten: arithmetic on tensors, with checked bounds. Not those that open files, read
 memory that nobody wrote (empty), keep state, or draw random numbers."""
 

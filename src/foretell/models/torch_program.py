@@ -32,7 +32,7 @@ _FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 @dataclass(frozen=True)
 class Given:
-    """An input: its dtype by torch's name, and its sizes, -1 where any will do. symbol: of the first size, if it has one."""
+    """An input: its dtype by torch's name, its sizes, -1 where any will do, and its first size's symbol, if any."""
 
     name: str
     dtype: str
@@ -138,7 +138,9 @@ def _labels(spec: str | None, count: int) -> list[str]:
     if not str(tree.get("type")).rpartition(".")[2].lower().endswith("dict") or not isinstance(tree["context"], str):
         return numbers
     keys = json.loads(tree["context"])
-    plain = isinstance(keys, list) and len(keys) == count and all(child["type"] is None for child in tree["children_spec"])
+    plain = (
+        isinstance(keys, list) and len(keys) == count and all(child["type"] is None for child in tree["children_spec"])
+    )
     return [str(key) for key in keys] if plain else numbers
 
 
@@ -233,7 +235,7 @@ def _constant(argument: dict[str, Any]) -> Any:
     if kind == "as_memory_format":
         return getattr(torch, _FORMATS[value])
     fixed = {"as_none": None, "as_device": "cpu", "as_layout": torch.strided}
-    return fixed[kind] if kind in fixed else value
+    return fixed.get(kind, value)
 
 
 def _named(value: dict[str, Any]) -> Any:
