@@ -1,4 +1,4 @@
-"""What a model requires: how that is read, what is said where it is not there, and the environment that uv makes of it."""
+"""What a model requires: how that is read, what is said where it is missing, and the environment that uv makes of it."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def _predict(model: object, *more: object, stdin: bytes = ROWS, **variables: str
 
 @pytest.mark.parametrize("kind", ["pickle", "free"])
 def test_nothing_is_installed_before_trust(kind: str, tmp_path: Path) -> None:
-    """A model's packages run code when they are installed, so every model needs trust for that, and is refused without."""
+    """A model's packages run code when they are installed, so every model needs trust for that."""
     model = _iris(Path("m")) if kind == "free" else folder(Path("m"), PACKAGE)
     ran = _predict(model, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert (3, "") == (ran.code, ran.out)

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,12 @@ def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None
 
     cast: other types for some columns. Raises ModelError, UsageError.
     """
-    loaded = models.load(found.settled)
-    stored = found.settled.model
-    signature = from_schema_file(Path(schema)) if schema else stored.signature or loaded.signature
+    settled = found.settled
+    if schema:
+        settled = replace(settled, model=replace(settled.model, signature=from_schema_file(Path(schema))))
+    loaded = models.load(settled)
+    stored = settled.model
+    signature = stored.signature or loaded.signature
     if signature is None:
         signature = _from_example(stored)
     if signature is None:

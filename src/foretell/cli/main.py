@@ -4,8 +4,8 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -96,6 +96,22 @@ def show_error(error: ForetellError) -> None:
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+@contextlib.contextmanager
+def own_stdout() -> Iterator[TextIO]:
+    """Standard output, for what foretell promises to write there and nothing else: meanwhile what a model prints, from
+    Python or below, goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def without_pandas() -> None:

@@ -12,7 +12,7 @@ import click
 
 from foretell.cells import NULLS, TextRules
 from foretell.cli.environment import env_manager, find_there
-from foretell.cli.main import option
+from foretell.cli.main import option, own_stdout
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, Sink, run
 from foretell.predictor import Predictor, load
@@ -71,7 +71,7 @@ def predict(**given: Any) -> None:
     source, target = given["input_path"], given["output_path"]
     output_format = _check_output(target, source, given["no_clobber"])
     found = find_there(given)
-    with open_input(source, given["encoding"]) as text:
+    with open_input(source, given["encoding"]) as text, own_stdout() as stdout:
         input_format = _input_format(given["content_type"], source, text)
         predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))
         for note in predictor.notes:
@@ -85,7 +85,7 @@ def predict(**given: Any) -> None:
             given["prediction_column"],
             CsvOptions(TextRules(_nulls(given["null_values"]), given["decimal"]), _delimiter(given["delimiter"])),
         )
-        sink: Sink = Stdout(sys.stdout.buffer) if target == STDIN else Output(Path(target))
+        sink: Sink = Stdout(stdout.buffer) if target == STDIN else Output(Path(target))
         signal.signal(signal.SIGTERM, _terminated)
         try:
             done = _watched(run(job, predictor, text, sink))

@@ -7,19 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from foretell.cli.environment import env_manager, find_there, pinned
-from foretell.cli.main import option
-<<<<<<< HEAD
-from foretell.cli.predict import cast, casts, env_manager
-from foretell.cli.registry import chosen
-from foretell.cli.trusting import find_asking
-=======
+from foretell.cli.main import option, own_stdout
 from foretell.cli.predict import cast, casts
->>>>>>> env
+from foretell.cli.registry import chosen
 from foretell.predictor import Found, find, load
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
@@ -56,8 +51,9 @@ def serve(**given: Any) -> None:
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
     if given["workers"] > 1:
         supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
-        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example)))
-    _run(found, given, sockets, lambda example: _announce(found, sockets, example))
+        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example, sys.stdout)))
+    with own_stdout() as stdout:
+        _run(found, given, sockets, lambda example: _announce(found, sockets, example, stdout))
 
 
 @click.command(name="serve-worker", hidden=True)
@@ -69,7 +65,8 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
     sockets, accepting = workers_.inherited(listeners, ready, alive)
-    _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
+    with own_stdout():
+        _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
 
 
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
@@ -77,11 +74,8 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     resolved = found.resolved
     if found.settled.trusted:
         os.environ["FORETELL_TRUST"] = resolved.digest
-<<<<<<< HEAD
-    settings = {**given, "model_uri": uri, "registry": given["registry"] or chosen(uri)}
-=======
-    settings = {**given, "model_uri": pinned(found, given["model_uri"]), "registry": resolved.registry}
->>>>>>> env
+    uri = given["model_uri"]
+    settings = {**given, "model_uri": pinned(found, uri), "registry": given["registry"] or chosen(uri)}
     return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 
@@ -100,9 +94,9 @@ def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], acce
     )
 
 
-def _announce(found: Found, sockets: list[socket.socket], example: str) -> None:
+def _announce(found: Found, sockets: list[socket.socket], example: str, stdout: TextIO) -> None:
     port = sockets[0].getsockname()[1]
     stamp = time.strftime("%Y/%m/%d %H:%M:%S")
-    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}")
-    sys.stdout.flush()
+    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}", file=stdout)
+    stdout.flush()
     click.echo(f"Try it: {example}\nA page: {address(sockets)}/", err=True)

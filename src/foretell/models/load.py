@@ -44,6 +44,30 @@ FLAVOURS = {
         "pickle, joblib and cloudpickle files; skops files with other types",
     ),
     "onnx": Known("foretell.models.onnx", "", ("onnxruntime",), (".onnx",), "ONNX models", ""),
+    "statsmodels": Known(
+        "foretell.models.statsmodels",
+        "statsmodels",
+        ("statsmodels", "pandas"),
+        (),
+        "",
+        "pickled results",
+    ),
+    "pytorch": Known(
+        "foretell.models.torch",
+        "torch",
+        ("torch",),
+        (".pt2", ".pt", ".pth"),
+        "exported programs (.pt2) of reviewed operators",
+        "pickled modules; TorchScript; other exported programs",
+    ),
+    "python_function": Known(
+        "foretell.models.pyfunc",
+        "mlflow",
+        ("mlflow", "pandas"),
+        (),
+        "",
+        "Python models, models from code, and every other flavour, by mlflow itself",
+    ),
 }
 """By MLflow's flavour names, the better first."""
 
@@ -165,10 +189,13 @@ def foreign_code(model: StoredModel) -> list[str]:
 
 
 def import_code(model: StoredModel) -> None:
-    """Puts a trusted model's own code folder where its pickle will look for it."""
+    """Puts a trusted model's own code folder where its pickle will look for it. Python then leaves no bytecode behind,
+    which would lie in the model's folder and change its digest."""
     code = model.code()
-    if code is not None and str(code.resolve()) not in sys.path:
-        sys.path.append(str(code.resolve()))
+    if code is not None:
+        sys.dont_write_bytecode = True
+        if str(code.resolve()) not in sys.path:
+            sys.path.append(str(code.resolve()))
 
 
 def _module(name: str) -> Flavour:
