@@ -66,6 +66,20 @@ def flavours(models: Path) -> Path:
     return models
 
 
+@pytest.fixture(scope="session")
+def registries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with mlflow3/sqlite, mlflow3/files, mlflow2/sqlite and mlflow2/files; see make_registries.py."""
+    folder = tmp_path_factory.mktemp("registries")
+    with ThreadPoolExecutor(2) as pool:
+        runs = []
+        for python, name in ((sys.executable, "mlflow3"), (str(OLDER), "mlflow2")):
+            command = [python, "-W", "ignore", str(HERE / "make_registries.py"), str(folder / name)]
+            runs.append(pool.submit(subprocess.run, command, capture_output=True, text=True, cwd=folder))
+    for run in runs:
+        assert run.result().returncode == 0, run.result().stderr
+    return folder
+
+
 def model_path(models: Path, name: str) -> Path:
     """Where a model of that folder lies."""
     return models / (f"{name}.skops" if name == "nosignature" else name)

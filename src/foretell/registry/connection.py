@@ -132,13 +132,14 @@ class Connection:
         self, target: str, headers: Mapping[str, str], seconds: float, body: bytes | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """One request and its answer, to be read within seconds. Raises Stumble, and as ask does."""
+        late = threading.Event()
         try:
             if self._http.sock is None:
                 self._http.timeout = min(_CONNECT, self._timeout)
                 self._http.connect()
             held: socket.socket = self._http.sock
             held.settimeout(self._timeout)
-            with _cut_after(held, seconds):
+            with _cut_after(held, seconds, late):
                 method = "GET" if body is None else "POST"
                 self._http.request(method, self.path + target, body, {**self._headers, **headers})
                 with contextlib.closing(self._http.getresponse()) as response:
@@ -150,7 +151,7 @@ class Connection:
         except Stumble:
             raise
         except (OSError, http.client.HTTPException) as error:
-            raise self._stumble(error) from None
+            raise (Stumble("timed out") if late.is_set() else self._stumble(error)) from None
         except BaseException:
             self.close()
             raise
@@ -240,16 +241,17 @@ def _whole(response: http.client.HTTPResponse, address: str) -> Reply:
     if len(body) > LARGEST_REPLY:
         raise ModelUnreadable(f"{address} answers with more than {LARGEST_REPLY >> 20} MiB")
     if response.length:
-        raise Stumble("its answer was cut short")
+        raise http.client.IncompleteRead(b"")
     found = re.search(rb'"error_code"\s*:\s*"([A-Z_]{1,60})"', body[:2000]) if response.status != 200 else None
     return Reply(response.status, body, found[1].decode() if found else "")
 
 
 @contextlib.contextmanager
-def _cut_after(held: socket.socket, seconds: float) -> Iterator[None]:
+def _cut_after(held: socket.socket, seconds: float, late: threading.Event) -> Iterator[None]:
     """Ends the connection after seconds: a server that sends a byte now and then never runs into a socket's timeout."""
 
     def cut() -> None:
+        late.set()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(held, socket.SHUT_RDWR)
 

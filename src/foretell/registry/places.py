@@ -52,7 +52,7 @@ def _path(address: str, registry: str) -> Path:
     if kind == "mlflow-artifacts":
         server = address.split("/")[2] if address.startswith("mlflow-artifacts://") else ""
         raise ModelNotFound(
-            f"the model's files stand behind a tracking server: {shown(address)}",
+            f"{shown(address)} lies behind a tracking server, and {registry} is none",
             f"Point at {'it' if server else 'the server that keeps this registry'}: "
             f"MLFLOW_TRACKING_URI=http://{shown(server) or 'HOST:5000'}",
         )

@@ -11,7 +11,7 @@ from foretell.registry import find, places
 from foretell.registry.choose import choose, open_registry
 from foretell.registry.local import LocalRegistry, Version
 from foretell.registry.mlflow import LocalStore, Store
-from foretell.registry.uri import FileUri, RegistryUri, Uri, parse
+from foretell.registry.uri import FileUri, RegistryUri, Uri, needs_registry, parse
 
 if TYPE_CHECKING:
     from foretell.registry.rest import RestStore
@@ -35,8 +35,10 @@ class Resolved:
 
     @property
     def label(self) -> str:
-        """For people: "my-model version 3", or the path."""
-        return f"{self.name} version {self.version}" if self.version is not None else str(self.path)
+        """For people: "my-model version 3"; without a number the path, or MLflow's address."""
+        if self.version is not None:
+            return f"{self.name} version {self.version}"
+        return self.uri if needs_registry(self.uri) else str(self.path)
 
 
 def resolve(uri: str, registry: str | None = None) -> Resolved:

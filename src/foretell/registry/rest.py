@@ -1,6 +1,5 @@
 """What an MLflow tracking server holds, asked over its REST interface. Works with MLflow 2 and 3."""
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -131,12 +130,8 @@ class RestStore:
     def location(self, name: str, number: int) -> str:
         """The address of a version's artifacts. Raises ModelNotFound."""
         query = {"name": name, "version": number}
-        found = self._get(_Location, "model-versions/get-download-uri", query, f"{name} version {number}").artifact_uri
-        if match := re.fullmatch(r"models:/(m-[^/@]+)", found):
-            return self.logged_model(match[1])
-        if match := re.fullmatch(r"runs:/([^/]+)/(.+)", found):
-            return self.run_model(match[1], match[2])
-        return self._plain(found)
+        found = self._get(_Location, "model-versions/get-download-uri", query, f"{name} version {number}")
+        return self._plain(found.artifact_uri)
 
     def logged_model(self, model_id: str) -> str:
         """The address of a logged model's artifacts. Raises ModelNotFound."""
