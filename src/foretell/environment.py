@@ -71,6 +71,7 @@ def recipe(settled: Settled) -> Recipe:
         )
     named = {package.name for package in found.packages}
     core = [package for package in requirements.own("") if package.name not in named or package.name not in _MODELS_OWN]
+    named |= {requirements.TWINS[name] for name in named & requirements.TWINS.keys()}
     extra = FLAVOURS[settled.flavour].extra
     brought = [package for package in (requirements.own(extra) if extra else ()) if package.name not in named]
     lines = {package.line for package in (*found.packages, *core, *brought)}
