@@ -1,4 +1,4 @@
-"""What a model requires: how that is read, what is said where it is missing, and the environment that uv makes of it."""
+"""What a model requires: how it is read, what is said where it is missing, and the environment that uv makes of it."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,24 @@ def _iris(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uv_cache() -> str:
-    """uv's own cache, so that what the set-up fetched is not fetched again."""
-    return subprocess.run([find_uv(), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+def uv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for uv: its own cache, and the versions that are installed here, so that little is fetched again."""
+    known = tmp_path_factory.mktemp("uv") / "constraints.txt"
+    libraries = (library for library in distributions() if library.name not in ("foretell", "toolz"))
+    known.write_text("".join(sorted({f"{library.name}=={library.version}\n" for library in libraries})))
+    cache = subprocess.run([find_uv(), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    return {"UV_CACHE_DIR": cache, "UV_CONSTRAINT": str(known)}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, uv_cache: str) -> tuple[Path, list[str]]:
+def made(tmp_path_factory: pytest.TempPathFactory, uv: dict[str, str]) -> tuple[Path, list[str]]:
     """(a model that needs a package that is not installed here, its answers to ROWS where it was trained)"""
     base = tmp_path_factory.mktemp("made")
     path = folder(base / "model", f"mlflow==3.17.2\nscikit-learn=={SKLEARN}\nnumpy=={np.__version__}\n{PACKAGE}\n")
     libraries = str(base / "libraries")
-    subprocess.run([find_uv(), "pip", "install", "-q", "--target", libraries, PACKAGE], check=True)
+    subprocess.run(
+        [find_uv(), "pip", "install", "-q", "--target", libraries, PACKAGE], env={**os.environ, **uv}, check=True
+    )
     variables = {**os.environ, "PYTHONPATH": libraries}
     command = [sys.executable, "-c", MAKE, str(path / "model.pkl")]
     ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
@@ -105,10 +112,11 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cache(caches: Path, uv_cache: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(caches: Path, uv: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of environments, shared by the tests that ask for it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
-    monkeypatch.setenv("UV_CACHE_DIR", uv_cache)
+    for name, said in uv.items():
+        monkeypatch.setenv(name, said)
     return caches / "foretell" / "environments"
 
 
@@ -158,10 +166,10 @@ def test_a_model_is_served_from_its_environment(made: tuple[Path, list[str]], ca
         assert 0 == server.process.wait(60)
 
 
-def test_a_build_that_is_killed_counts_for_nothing(uv_cache: str, tmp_path: Path) -> None:
+def test_a_build_that_is_killed_counts_for_nothing(uv: dict[str, str], tmp_path: Path) -> None:
     """What a killed build left is no environment; of two next ones one makes it, and the other waits and uses it."""
     model, home = _iris(Path("m")), tmp_path / "cache"
-    variables = {**os.environ, "XDG_CACHE_HOME": str(home), "UV_CACHE_DIR": uv_cache}
+    variables = {**os.environ, "XDG_CACHE_HOME": str(home), **uv}
     command = [*COMMAND, "models", "predict", "-m", str(model), "-t", "csv", "--keep", "none", "--trust"]
     command += ["--env-manager", "uv"]
 
@@ -178,7 +186,7 @@ def test_a_build_that_is_killed_counts_for_nothing(uv_cache: str, tmp_path: Path
     assert -signal.SIGKILL == killed.returncode
     assert ([], 1) == (list(environments.glob("[!.]*")), len(list(environments.glob(".*.draft"))))
     ended = [process.communicate(FLOWERS) for process in [start(), start()]]
-    assert [b"prediction\nsetosa\nvirginica\n"] * 2 == [out for out, _ in ended], ended
+    assert [b"prediction\n0\n2\n"] * 2 == [out for out, _ in ended], ended
     assert 1 == sum(err.count(b"Making an environment") for _, err in ended)
     assert 1 == sum(err.count(b"waiting for it") for _, err in ended)
     assert (1, []) == (len(list(environments.glob("[!.]*"))), list(environments.glob(".*.draft")))

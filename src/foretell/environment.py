@@ -27,7 +27,9 @@ from foretell.storage import sha256
 
 _OLDEST = (3, 11)
 _SHOWN = 500
-_LEFT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX")
+_LEFT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
+"""Variables of this process's own Python. Bytecode is kept as modules are first imported: to compile all of them takes
+four times as long."""
 _MODELS_OWN = ("numpy", "onnxruntime")
 """What foretell needs too, and takes in the model's version, where that is older than foretell's own bound."""
 _WITH_NUMPY_1 = "pyarrow<24"
@@ -69,6 +71,7 @@ def recipe(settled: Settled) -> Recipe:
         )
     named = {package.name for package in found.packages}
     core = [package for package in requirements.own("") if package.name not in named or package.name not in _MODELS_OWN]
+    named |= {requirements.TWINS[name] for name in named & requirements.TWINS.keys()}
     extra = FLAVOURS[settled.flavour].extra
     brought = [package for package in (requirements.own(extra) if extra else ()) if package.name not in named]
     lines = {package.line for package in (*found.packages, *core, *brought)}
@@ -195,7 +198,7 @@ class _Uv:
         asked.write_text("\n".join(wanted.lines) + "\n")
         bounds.write_text("\n".join(wanted.constraints) + "\n")
         files = ("--requirements", str(asked), "--constraints", str(bounds))
-        self._run("pip", "install", "--compile-bytecode", "--python", str(draft / "bin" / "python"), *files)
+        self._run("pip", "install", "--python", str(draft / "bin" / "python"), *files)
 
     def _interpreter(self, minor: str, say: Callable[[str], None]) -> str:
         """An interpreter of that version that is on this machine; else this one."""

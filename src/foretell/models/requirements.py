@@ -61,7 +61,7 @@ library's own attributes, so there any other version is."""
 _PIP_NAMES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python"}
 """By the names that are imported, where they differ."""
 
-_TWINS = {"xgboost": "xgboost-cpu", "xgboost-cpu": "xgboost"}
+TWINS = {"xgboost": "xgboost-cpu", "xgboost-cpu": "xgboost"}
 """Two packages with one library, of which one is enough."""
 
 
@@ -119,7 +119,7 @@ def of(model: StoredModel, flavour: str) -> Requirements:
         else:
             _sort(line, packages, refused)
     spare = {"xgboost" if sys.platform == "linux" else "xgboost-cpu"}
-    needless = {name for name in spare if _TWINS[name] in {package.name for package in packages}}
+    needless = {name for name in spare if TWINS[name] in {package.name for package in packages}}
     needless |= set() if flavour == "python_function" else {"mlflow", "mlflow-skinny"}
     left = tuple(package for package in packages if package.name not in needless)
     return Requirements(left, tuple(constraints), tuple(refused), there=True)
@@ -190,7 +190,7 @@ def own(extra: str) -> tuple[Package, ...]:
 
 def installed(name: str) -> str | None:
     """The version of a package that is installed here, or of its twin; None where it is not."""
-    for known in (name, _TWINS.get(name)):
+    for known in (name, TWINS.get(name)):
         try:
             if known is not None:
                 return importlib.metadata.version(known)
@@ -205,7 +205,7 @@ def saved_with(model: StoredModel, flavour: str) -> str | None:
     if library is None:
         return None
     said = model.flavours.get(flavour, {}).get(library.key)
-    names = (library.name, _TWINS.get(library.name))
+    names = (library.name, TWINS.get(library.name))
     pins = [package.pin for package in of(model, flavour).packages if package.name in names]
     return next((public for text in (said, *pins) if (public := _public(text))), None)
 
@@ -249,7 +249,7 @@ def missing(model: StoredModel, flavour: str, module: str) -> tuple[str, str] | 
     a module that cannot be imported; else None."""
     name = _PIP_NAMES.get(module, module.lower().replace("_", "-"))
     packages = [package for package in of(model, flavour).packages if package.here]
-    found = next((package for package in packages if package.name in (name, _TWINS.get(name))), None)
+    found = next((package for package in packages if package.name in (name, TWINS.get(name))), None)
     if found is None:
         return None
     absent = [package.asked for package in packages if installed(package.name) is None and package is not found]
