@@ -179,7 +179,7 @@ class TorchEngine:
         self._run = run
         self._inputs = inputs
         self._outputs = outputs
-        self.block = block
+        self.block: int | None = block
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         import torch
