@@ -32,14 +32,19 @@ Table = tuple[list[str], list[list[Any]]]
 
 @dataclass(frozen=True)
 class Case:
-    """A model of make_models.py. flavour: the one that loads it. proba: whether it is asked for probabilities too."""
+    """A model of make_models.py, or of another flavour's maker. flavour: the one that loads it. proba: whether it is
+    asked for probabilities too. ways: those that it is asked by; all of them if empty."""
 
     name: str
     flavour: str
     proba: bool = False
     params: str = "{}"
     columns: int = 1
+    ways: tuple[str, ...] = ()
 
+
+CORE = ("python lists", "pandas", "pipe csv", "http data", "http one by one")
+"""Ways for models whose flavour is what is new, and not how rows come."""
 
 MODELS = [
     Case("logistic", "sklearn", proba=True, columns=4),
@@ -49,11 +54,18 @@ MODELS = [
     Case("nosignature", "sklearn"),
     Case("two_outputs", "sklearn", columns=2),
     Case("params", "sklearn", params='{"return_std": true}', columns=2),
+    Case("mlflow3/statsmodels", "statsmodels", ways=CORE),
+    Case("mlflow2/formula", "statsmodels", ways=(*CORE, "pipe jsonl", "http csv")),
+    Case("mlflow3/torch_exported", "pytorch", columns=3, ways=CORE),
+    Case("mlflow2/torch_pickle", "pytorch", columns=3, ways=CORE),
+    Case("mlflow3/python_params", "python_function", params='{"by": 0.5}', ways=CORE),
+    Case("mlflow3/python_frame", "python_function", columns=3, ways=(*CORE, "pipe jsonl", "http dataframe_records")),
+    Case("mlflow2/from_code", "python_function", ways=CORE),
 ]
 
 
 @pytest.fixture(scope="module")
-def servers(models: Path) -> Iterator[Callable[[Case], Server]]:
+def servers(flavours: Path) -> Iterator[Callable[[Case], Server]]:
     """The running server of a model; it goes on until the next model's is asked for."""
     with contextlib.ExitStack() as running:
         up: dict[str, Server] = {}
@@ -62,20 +74,20 @@ def servers(models: Path) -> Iterator[Callable[[Case], Server]]:
             if case.name not in up:
                 up.clear()
                 running.close()
-                up[case.name] = running.enter_context(serving("-m", model_path(models, case.name), "--trust"))
+                up[case.name] = running.enter_context(serving("-m", model_path(flavours, case.name), "--trust"))
             return up[case.name]
 
         yield server
 
 
 @pytest.fixture(scope="module")
-def expected(models: Path) -> Callable[[Case], list[list[Any]]]:
+def expected(flavours: Path) -> Callable[[Case], list[list[Any]]]:
     """The answers of one Python call with plain lists, flattened to a table."""
 
     @functools.cache
     def answers(case: Case) -> list[list[Any]]:
-        _, rows = rows_of(models, case.name)
-        opened = library.load(str(model_path(models, case.name)), trust=True)
+        _, rows = rows_of(flavours, case.name)
+        opened = library.load(str(model_path(flavours, case.name)), trust=True)
         plain = _flat(opened.predict(rows, json.loads(case.params)))
         return plain if not case.proba else _beside(plain, opened.predict_proba(rows))
 
@@ -175,21 +187,21 @@ WITHOUT_PARAMS = {"http csv", "http jsonl"}
 
 def pairs() -> Iterator[Any]:
     for case in MODELS:
-        for way in WAYS:
+        for way in case.ways or WAYS:
             if not (case.name == "onnx" and way in BY_NAME) and not (case.params != "{}" and way in WITHOUT_PARAMS):
-                yield pytest.param(case, way, id=f"{case.name}-{way.replace(' ', '-')}")
+                yield pytest.param(case, way, id=f"{case.name.replace('/', '-')}-{way.replace(' ', '-')}")
 
 
 @pytest.mark.parametrize(("case", "way"), pairs())
 def test_every_way_gives_the_same_answers(
     case: Case,
     way: str,
-    models: Path,
+    flavours: Path,
     servers: Callable[[Case], Server],
     expected: Callable[[Case], list[list[Any]]],
 ) -> None:
     """A row's answer does not depend on how it came, nor on which rows came with it."""
-    path, rows = model_path(models, case.name), rows_of(models, case.name)
+    path, rows = model_path(flavours, case.name), rows_of(flavours, case.name)
     got = WAYS[way](case, path, rows, servers(case) if way.startswith("http") else None)
     assert case.columns == len(got[0])
     assert expected(case) == got

@@ -43,11 +43,10 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
         if entry.get(named):
             contained(model.folder, entry[named])
     sys.dont_write_bytecode = True
-    mlflow = _mlflow()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loaded = mlflow.pyfunc.load_model(str(model.path.resolve()), suppress_warnings=True)
+            loaded = _mlflow().pyfunc.load_model(str(model.path.resolve()), suppress_warnings=True)
     except ModuleNotFoundError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""statsmodels' results: pickles, predicted by the library itself, as MLflow does: by name in a formula, else by place."""
+"""statsmodels' results: pickles, predicted by the library, as MLflow does: by name in a formula, else by place."""
 
 import re
 import warnings
@@ -109,7 +109,7 @@ class StatsmodelsEngine:
     def __init__(self, results: Any, names: list[str] | None, *, by_name: bool = False) -> None:
         self._results = results
         self._names = names
-        self.block = _FORMULA_BLOCK if by_name else _BLOCK
+        self.block: int | None = _FORMULA_BLOCK if by_name else _BLOCK
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = batch.matrix if self._names is None else self._frame(batch, self._names)

@@ -16,7 +16,7 @@ from foretell.errors import FormWrong, ModelUnreadable, RowRefused
 from foretell.models.load import Loaded, import_code
 from foretell.models.mlmodel import StoredModel
 from foretell.models.torch_files import NotReviewed, is_script, read_program
-from foretell.models.torch_program import Given, Program, has_doubles
+from foretell.models.torch_program import Given, Program, steady
 from foretell.signature import Signature
 from foretell.storage import contained
 
@@ -145,9 +145,20 @@ def _module(module: Any, model: StoredModel) -> Loaded:
             f"{model.path} takes {len(stored.inputs)} tensors; a pickled module of MLflow's takes one"
         )
     dtype = stored.inputs[0].cell.dtype if tensor and stored is not None else "float32"
-    takes = [Given("", dtype, ())]
-    block = 1 if dtype == "float64" or has_doubles(module.state_dict().values()) else _BLOCK
-    return Loaded(TorchEngine(lambda inputs, params: module(*inputs, **params), takes, [], block), None)
+    shape = () if stored is None else (len(stored.inputs),) if stored.tabular else stored.inputs[0].shape
+    takes = Given("", dtype, (-1, *shape) if shape else ())
+    block = _BLOCK if steady(lambda fed, watch: _watched(module, fed, watch), [takes], _BLOCK) else 1
+    return Loaded(TorchEngine(lambda inputs, params: module(*inputs, **params), [takes], [], block), None)
+
+
+def _watched(module: Any, fed: list[Any], watch: Callable[[Any], None]) -> Any:
+    from torch.nn.modules.module import register_module_forward_hook
+
+    hook = register_module_forward_hook(lambda part, given, result: watch(result))
+    try:
+        return module(*fed)
+    finally:
+        hook.remove()
 
 
 def _known_inputs(inputs: list[Given]) -> Signature:
@@ -163,8 +174,8 @@ def _known_inputs(inputs: list[Given]) -> Signature:
 
 
 class TorchEngine:
-    """torch's own operators, on blocks of one shape: float32 sums are the same for every row of a block of 32, and in
-    a program of one fixed size they can only be of that; others come out the same alone."""
+    """torch's own operators, on blocks of one shape: of 32 rows where it was tried that a row's bits are then the same
+    at every place, else of one row."""
 
     name = "PyTorch"
     proba = False
@@ -179,7 +190,7 @@ class TorchEngine:
         self._run = run
         self._inputs = inputs
         self._outputs = outputs
-        self.block = block
+        self.block: int | None = block
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         import torch
