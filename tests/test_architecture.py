@@ -20,7 +20,7 @@ FLOORS = [
     {"signature", "storage"},
     {"columns"},
     {"cells", "batch"},
-    {"metrics", "config", "errors"},
+    {"metrics", "config", "errors", "imports"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
@@ -28,15 +28,19 @@ SHARED = {("rows", "strict_json"), ("signature", "columns")}
 """Neighbours on one floor that may know each other."""
 
 SEAMS = {
+    "catboost": {"models/catboost"},
     "click": {"cli"},
     "httptools": {"serve/http"},
     "joblib": {"models/sklearn_files"},
+    "lightgbm": {"models/lightgbm"},
     "onnxruntime": {"models/onnx"},
-    "pandas": {"models/sklearn", "frames"},
+    "pandas": {"models/lightgbm", "models/sklearn", "frames"},
     "polars": {"frames"},
     "rich": {"cli/bar"},
+    "scipy": {"models/xgboost"},
     "skops": {"models/sklearn_files"},
     "uvicorn": {"serve/http", "serve/server"},
+    "xgboost": {"models/xgboost"},
     "yaml": {"models/mlmodel"},
 }
 """Foreign libraries, and the only modules or rooms that may import them."""
@@ -124,7 +128,9 @@ def test_foreign_libraries_enter_at_their_seams() -> None:
     assert [] == sorted(set(wrong))
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "pandas", "polars", "skops", "joblib"])
+@pytest.mark.parametrize(
+    "library", ["catboost", "lightgbm", "onnxruntime", "pandas", "polars", "skops", "joblib", "xgboost"]
+)
 def test_heavy_libraries_are_imported_when_used(library: str) -> None:
     """What a model needs is loaded with that model, not with foretell."""
     eager = [found.module for found in imports() if found.target.split(".")[0] == library and not found.lazy]

@@ -43,6 +43,30 @@ FLAVOURS = {
         "pickle, joblib and cloudpickle files; skops files with other types",
     ),
     "onnx": Known("foretell.models.onnx", "", ("onnxruntime",), (".onnx",), "ONNX models", ""),
+    "xgboost": Known(
+        "foretell.models.xgboost",
+        "xgboost",
+        ("xgboost",),
+        (".ubj", ".json", ".xgb"),
+        "XGBoost's own UBJSON and JSON, without scikit-learn",
+        "",
+    ),
+    "lightgbm": Known(
+        "foretell.models.lightgbm",
+        "lightgbm",
+        ("lightgbm",),
+        (".txt", ".lgb"),
+        "LightGBM's own text, without scikit-learn; skops files with LightGBM's models, which need scikit-learn",
+        "pickle and cloudpickle files; skops files with other types",
+    ),
+    "catboost": Known(
+        "foretell.models.catboost",
+        "catboost",
+        ("catboost",),
+        (".cbm", ".cb"),
+        "CatBoost's own binary and JSON, without scikit-learn",
+        "",
+    ),
 }
 """By MLflow's flavour names, the better first."""
 
