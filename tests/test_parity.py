@@ -32,14 +32,19 @@ Table = tuple[list[str], list[list[Any]]]
 
 @dataclass(frozen=True)
 class Case:
-    """A model of make_models.py. flavour: the one that loads it. proba: whether it is asked for probabilities too."""
+    """A model of conftest's makers. flavour: the one that loads it. proba: whether it is asked for probabilities too.
+    ways: those that it is tried through; without any, all."""
 
     name: str
     flavour: str
     proba: bool = False
     params: str = "{}"
     columns: int = 1
+    ways: tuple[str, ...] = ()
 
+
+CORE = ("python lists", "pandas", "file csv to jsonl", "http data")
+"""Ways enough for a model whose flavour goes through all of them with another one."""
 
 MODELS = [
     Case("logistic", "sklearn", proba=True, columns=4),
@@ -49,11 +54,22 @@ MODELS = [
     Case("nosignature", "sklearn"),
     Case("two_outputs", "sklearn", columns=2),
     Case("params", "sklearn", params='{"return_std": true}', columns=2),
+    Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4),
+    Case("mlflow3/xgb_booster", "xgboost", columns=3, ways=("pandas", "http data")),
+    Case("mlflow3/bare.ubj", "xgboost", proba=True, columns=3, ways=("pandas", "file csv to jsonl")),
+    Case("mlflow2/xgb_early", "xgboost", proba=True, columns=3, ways=CORE),
+    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, ways=(*CORE, "http one by one")),
+    Case("mlflow2/lgb_booster", "lightgbm", columns=3, ways=CORE),
+    Case("mlflow2/lgb_ranker", "lightgbm", ways=("pandas", "http data")),
+    Case("mlflow3/bare.txt", "lightgbm", ways=("pandas", "file csv to jsonl")),
+    Case("mlflow3/cb_classifier", "catboost", proba=True, columns=4, ways=(*CORE, "http one by one")),
+    Case("mlflow2/cb_regressor", "catboost", ways=("pandas", "file csv to jsonl")),
+    Case("mlflow3/bare.cbm", "catboost", proba=True, columns=4, ways=("pandas", "file csv to jsonl")),
 ]
 
 
 @pytest.fixture(scope="module")
-def servers(models: Path) -> Iterator[Callable[[Case], Server]]:
+def servers(flavours: Path) -> Iterator[Callable[[Case], Server]]:
     """The running server of a model; it goes on until the next model's is asked for."""
     with contextlib.ExitStack() as running:
         up: dict[str, Server] = {}
@@ -62,20 +78,20 @@ def servers(models: Path) -> Iterator[Callable[[Case], Server]]:
             if case.name not in up:
                 up.clear()
                 running.close()
-                up[case.name] = running.enter_context(serving("-m", model_path(models, case.name), "--trust"))
+                up[case.name] = running.enter_context(serving("-m", model_path(flavours, case.name), "--trust"))
             return up[case.name]
 
         yield server
 
 
 @pytest.fixture(scope="module")
-def expected(models: Path) -> Callable[[Case], list[list[Any]]]:
+def expected(flavours: Path) -> Callable[[Case], list[list[Any]]]:
     """The answers of one Python call with plain lists, flattened to a table."""
 
     @functools.cache
     def answers(case: Case) -> list[list[Any]]:
-        _, rows = rows_of(models, case.name)
-        opened = library.load(str(model_path(models, case.name)), trust=True)
+        _, rows = rows_of(flavours, case.name)
+        opened = library.load(str(model_path(flavours, case.name)), trust=True)
         plain = _flat(opened.predict(rows, json.loads(case.params)))
         return plain if not case.proba else _beside(plain, opened.predict_proba(rows))
 
@@ -175,7 +191,7 @@ WITHOUT_PARAMS = {"http csv", "http jsonl"}
 
 def pairs() -> Iterator[Any]:
     for case in MODELS:
-        for way in WAYS:
+        for way in case.ways or WAYS:
             if not (case.name == "onnx" and way in BY_NAME) and not (case.params != "{}" and way in WITHOUT_PARAMS):
                 yield pytest.param(case, way, id=f"{case.name}-{way.replace(' ', '-')}")
 
@@ -184,12 +200,12 @@ def pairs() -> Iterator[Any]:
 def test_every_way_gives_the_same_answers(
     case: Case,
     way: str,
-    models: Path,
+    flavours: Path,
     servers: Callable[[Case], Server],
     expected: Callable[[Case], list[list[Any]]],
 ) -> None:
     """A row's answer does not depend on how it came, nor on which rows came with it."""
-    path, rows = model_path(models, case.name), rows_of(models, case.name)
+    path, rows = model_path(flavours, case.name), rows_of(flavours, case.name)
     got = WAYS[way](case, path, rows, servers(case) if way.startswith("http") else None)
     assert case.columns == len(got[0])
     assert expected(case) == got

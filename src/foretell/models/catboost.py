@@ -38,6 +38,8 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
         warnings.simplefilter("ignore")
         import catboost  # type: ignore[import-untyped]
 
+        if catboost._catboost.pd is None:  # one half of the library has stand-ins for pandas, the other forgot
+            catboost._catboost.pd = catboost.core.pd
         loaded = _read(catboost, kind, form, path)
     engine = CatboostEngine(catboost, loaded)
     return Loaded(engine, engine.columns, tuple(engine.columns.names) if engine.columns.named else None)

@@ -93,8 +93,8 @@ def _checked_boosters(lightgbm: Any, path: Path) -> Iterator[None]:
         raise ModelUnreadable(f"{path} makes a booster out of something else than its text")
 
     def restore(self: Any, state: dict[str, Any]) -> None:
-        check(state.get("_handle", state.get("handle")), path)
-        restored(self, state)
+        text = check(state.get("_handle", state.get("handle")), path)
+        restored(self, {**state, "_handle": text})
 
     with _LOCK:
         kind.__init__, kind.__setstate__ = refuse, restore

@@ -4,6 +4,7 @@ the process, and follows every index.
 Source of the format: GBDT::LoadModelFromString and Tree::Tree of https://github.com/microsoft/LightGBM.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,19 @@ def read(data: bytes, path: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ModelUnreadable(f"{path} is not LightGBM's text: byte {error.start} is not UTF-8") from error
-    check(text, path)
-    return text
+    return check(text, path)
 
 
-def check(text: object, path: Path) -> None:
-    """That every tree is one, and every index points at something. Raises ModelUnreadable."""
+def check(text: object, path: Path) -> str:
+    """The text, if every tree is one and every index points at something; without what only training needs, which the
+    library reads trustingly too. Raises ModelUnreadable."""
     try:
         if not isinstance(text, str):
             raise _Wrong("it holds no text")
-        _check(text)
+        return _check(text)
     except _Wrong as wrong:
         raise ModelUnreadable(f"{path} is not a sound LightGBM model: {wrong}") from wrong
-    except (ValueError, KeyError, IndexError, OverflowError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelUnreadable(f"{path} is not a readable LightGBM model: {type(error).__name__}: {reason}") from error
 
@@ -51,7 +52,7 @@ def _sure(holds: Any, what: str) -> None:
         raise _Wrong(what)
 
 
-def _check(text: str) -> None:
+def _check(text: str) -> str:
     _sure(text.startswith("tree\n"), "its first line is not 'tree'")
     _sure("\0" not in text and "\r" not in text, "it holds bytes that no model has")
     data = text.encode()
@@ -73,6 +74,18 @@ def _check(text: str) -> None:
         _check_tree(_pairs(data[start : start + size].decode()), features)
         start += size
     _sure(data.startswith(b"end of trees\n", start), "the trees do not end where tree_sizes says")
+    return f"{data[:start].decode()}end of trees\n\n{_CATEGORIES}{json.dumps(_categories(text))}\n"
+
+
+_CATEGORIES = "pandas_categorical:"
+
+
+def _categories(text: str) -> list[Any]:
+    """The categories that pandas' columns had; the last line holds them."""
+    last = text.rstrip("\n").rpartition("\n")[2]
+    found = json.loads(last.removeprefix(_CATEGORIES)) if last.startswith(_CATEGORIES) else None
+    _sure(found is None or isinstance(found, list), "pandas_categorical is no list")
+    return found or []
 
 
 def _check_objective(words: list[str], groups: int) -> None:

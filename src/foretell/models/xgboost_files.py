@@ -217,9 +217,6 @@ def _check_leaves(tree: dict[str, Any], leaf: Any, width: int, count: int) -> No
     if width == 1:
         _sure(weights == count, "base_weights' number is wrong")
         return
-    if "leaf_weights" not in tree:
-        _sure(weights == count * width, "base_weights' number is wrong")
-        return
     stored = len(_numbers(tree["leaf_weights"]))
     _sure(weights in (0, count * width) and stored % width == 0, "leaf_weights' number is wrong")
     _sure(((leaf >= 0) & (leaf < stored // width)).all(), "a leaf's weights are not there")
