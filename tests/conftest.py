@@ -48,7 +48,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 OLDER = Path(sys.prefix) / "mlflow2" / "bin" / "python"
 """The Python beside whose mlflow is the newest 2.x."""
 
-MAKERS: list[str] = ["make_python_models.py"]
+MAKERS: list[str] = ["make_boosters.py", "make_python_models.py"]
 """Scripts that take a folder and write models of other flavours into it, by either mlflow."""
 
 

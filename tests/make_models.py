@@ -15,7 +15,6 @@ import pandas as pd
 import skops.io
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from skl2onnx import to_onnx
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -42,6 +41,8 @@ def main(folder: Path) -> None:
 
     people = _people(numbers)
     _save(folder, "pipeline", _pipeline(people), people, "cloudpickle", schema=_people_schema())
+
+    from skl2onnx import to_onnx  # not beside the older mlflow, which imports this module for its rows
 
     onnx = to_onnx(LogisticRegression(max_iter=1000).fit(x, y), x[:1].to_numpy("float32"), options={"zipmap": False})
     mlflow.onnx.save_model(onnx, folder / "onnx", signature=infer_signature(x.to_numpy("float32")))

@@ -20,7 +20,7 @@ FLOORS = [
     {"signature", "storage", "safe_yaml"},
     {"columns"},
     {"cells", "batch"},
-    {"metrics", "config", "errors"},
+    {"metrics", "config", "errors", "imports"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
@@ -28,17 +28,31 @@ SHARED = {("rows", "strict_json"), ("signature", "columns")}
 """Neighbours on one floor that may know each other."""
 
 SEAMS = {
+    "catboost": {"models/catboost"},
     "click": {"cli"},
     "httptools": {"serve/http"},
     "joblib": {"models/sklearn_files"},
+    "lightgbm": {"models/lightgbm"},
+    "mlflow": {"models/pyfunc"},
     "onnxruntime": {"models/onnx"},
     "packaging": {"models/requirements"},
-    "pandas": {"models/sklearn", "frames"},
+    "pandas": {
+        "frames",
+        "models/lightgbm",
+        "models/pyfunc",
+        "models/pyfunc_outputs",
+        "models/sklearn",
+        "models/statsmodels",
+    },
     "polars": {"frames"},
     "rich": {"cli/bar"},
+    "scipy": {"models/xgboost"},
     "skops": {"models/sklearn_files"},
+    "statsmodels": {"models/statsmodels"},
+    "torch": {"models/torch", "models/torch_files", "models/torch_program"},
     "uv": {"environment"},
     "uvicorn": {"serve/http", "serve/server"},
+    "xgboost": {"models/xgboost"},
     "yaml": {"safe_yaml"},
 }
 """Foreign libraries, and the only modules or rooms that may import them."""
@@ -126,7 +140,9 @@ def test_foreign_libraries_enter_at_their_seams() -> None:
     assert [] == sorted(set(wrong))
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "pandas", "polars", "skops", "joblib"])
+@pytest.mark.parametrize(
+    "library", ["catboost", "lightgbm", "onnxruntime", "pandas", "polars", "skops", "joblib", "xgboost"]
+)
 def test_heavy_libraries_are_imported_when_used(library: str) -> None:
     """What a model needs is loaded with that model, not with foretell."""
     eager = [found.module for found in imports() if found.target.split(".")[0] == library and not found.lazy]

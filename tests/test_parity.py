@@ -32,8 +32,8 @@ Table = tuple[list[str], list[list[Any]]]
 
 @dataclass(frozen=True)
 class Case:
-    """A model of make_models.py, or of another flavour's maker. flavour: the one that loads it. proba: whether it is
-    asked for probabilities too. ways: those that it is asked by; all of them if empty."""
+    """A model of conftest's makers. flavour: the one that loads it. proba: whether it is asked for probabilities too.
+    ways: those that it is tried through; without any, all."""
 
     name: str
     flavour: str
@@ -43,8 +43,8 @@ class Case:
     ways: tuple[str, ...] = ()
 
 
-CORE = ("python lists", "pandas", "pipe csv", "http data", "http one by one")
-"""Ways for models whose flavour is what is new, and not how rows come."""
+CORE = ("python lists", "pandas", "pipe csv", "http data")
+"""Ways enough for a model whose flavour goes through all of them with another one."""
 
 MODELS = [
     Case("logistic", "sklearn", proba=True, columns=4),
@@ -54,6 +54,17 @@ MODELS = [
     Case("nosignature", "sklearn"),
     Case("two_outputs", "sklearn", columns=2),
     Case("params", "sklearn", params='{"return_std": true}', columns=2),
+    Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4),
+    Case("mlflow3/xgb_booster", "xgboost", columns=3, ways=("pandas", "http data")),
+    Case("mlflow3/bare.ubj", "xgboost", proba=True, columns=3, ways=("pandas", "file csv to jsonl")),
+    Case("mlflow2/xgb_early", "xgboost", proba=True, columns=3, ways=CORE),
+    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, ways=(*CORE, "http one by one")),
+    Case("mlflow2/lgb_booster", "lightgbm", columns=3, ways=CORE),
+    Case("mlflow2/lgb_ranker", "lightgbm", ways=("pandas", "http data")),
+    Case("mlflow3/bare.txt", "lightgbm", ways=("pandas", "file csv to jsonl")),
+    Case("mlflow3/cb_classifier", "catboost", proba=True, columns=4, ways=(*CORE, "http one by one")),
+    Case("mlflow2/cb_regressor", "catboost", ways=("pandas", "file csv to jsonl")),
+    Case("mlflow3/bare.cbm", "catboost", proba=True, columns=4, ways=("pandas", "file csv to jsonl")),
     Case("mlflow3/statsmodels", "statsmodels", ways=CORE),
     Case("mlflow2/formula", "statsmodels", ways=(*CORE, "pipe jsonl", "http csv")),
     Case("mlflow3/torch_exported", "pytorch", columns=3, ways=CORE),

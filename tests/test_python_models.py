@@ -304,7 +304,7 @@ def test_several_columns_are_several_outputs() -> None:
 )
 def test_an_answer_that_cannot_be_shown_is_said(answer: Any) -> None:
     """What is not one value a row, or has no form in a table, is an error that names it."""
-    with pytest.raises(PredictionError, match="the model (answered|gave)"):
+    with pytest.raises(PredictionError, match=r"the model (answered|gave)"):
         outputs_of(answer)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from foretell import __version__
+from foretell import __version__, imports
 from foretell.errors import ForetellError, InputError, ModelError, UsageError
 
 EXIT_CODES: dict[type[ForetellError], int] = {
@@ -119,11 +119,9 @@ def without_pandas() -> None:
     command ever gives it. A model that needs pandas still imports it."""
     import pyarrow
 
-    if "pandas" not in sys.modules:
-        sys.modules["pandas"] = None  # type: ignore[assignment]
-        with contextlib.suppress(AttributeError, ImportError):
-            pyarrow.array([])
-        del sys.modules["pandas"]
+    imports.alone()
+    with imports.without("pandas"), contextlib.suppress(AttributeError, ImportError):
+        pyarrow.array([])
 
 
 def option(name: str, *flags: str, **more: Any) -> Callable[[Decorated], Decorated]:

@@ -76,7 +76,7 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
         os.environ["FORETELL_TRUST"] = resolved.digest
     uri = given["model_uri"]
     settings = {**given, "model_uri": pinned(found, uri), "registry": given["registry"] or chosen(uri)}
-    return [sys.executable, "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
+    return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 
 def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], accepting: Callable[[str], None]) -> None:

@@ -57,13 +57,13 @@ def untrusted(path: Path) -> list[str]:
         raise ModelUnreadable(f"{path} is not a readable skops file: {error}") from error
 
 
-def load_skops(path: Path, trusted: bool) -> Any:
+def load_skops(path: Path, trusted: bool, reviewed: frozenset[str] = REVIEWED) -> Any:
     from skops import io
 
     _check_archive(path)
     try:
         types = io.get_untrusted_types(file=path)
-        return io.load(path, trusted=[name for name in types if trusted or name in REVIEWED])
+        return io.load(path, trusted=[name for name in types if trusted or name in reviewed])
     except ModuleNotFoundError:
         raise
     except Exception as error:
