@@ -151,9 +151,7 @@ def _sqlite_uri(value: str, said: str) -> Choice:
     _, _, rest = value.partition("://")
     name, _, query = rest.partition("?")
     if not name.startswith("/") or name in ("/", "/:memory:"):
-        raise UsageError(
-            f"{said} {value}: no sqlite file", "sqlite:///relative/mlflow.db or sqlite:////absolute/mlflow.db"
-        )
+        raise UsageError(f"{said}: no sqlite file", "sqlite:///relative/mlflow.db or sqlite:////absolute/mlflow.db")
     workspace = parse_qs(query).get("workspace", [_workspace()])[0]
     return _sqlite(Path(name[1:]), said, workspace)
 
