@@ -83,6 +83,9 @@ def test_what_another_user_left_in_a_shared_folder_is_not_taken() -> None:
         os.chown("mlflow.db", 4321, 4321)
         assert ("embedded", "") == (choose().kind, choose().said)
         assert "sqlite" == choose("mlflow.db").kind
+        embedded(str(FOLDER))
+        os.chown(FOLDER.parts[0], 4321, 4321)
+        assert "" == choose().said
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _nearest() -> Choice:
     here = Path.cwd()
     for folder in (here, *here.parents):
         said = "in the working directory" if folder == here else "the nearest above"
-        if _is_ours(folder / FOLDER) and (folder / FOLDER).is_dir():
+        if _is_ours(folder / FOLDER.parts[0]) and (folder / FOLDER).is_dir():
             return _embedded(folder / FOLDER, said)
         if _is_ours(folder / "mlflow.db") and (folder / "mlflow.db").is_file():
             return _sqlite(folder / "mlflow.db", said, _workspace())
