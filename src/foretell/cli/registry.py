@@ -48,7 +48,8 @@ def list_models(registry: str | None) -> None:
     opened = _open(registry)
     models = opened.models()
     if not models:
-        click.echo(f"The registry {opened.address} is empty. Try: foretell demo", err=True)
+        hint = " Try: foretell demo" if isinstance(opened, LocalRegistry) else ""
+        click.echo(f"The registry {opened.address} is empty.{hint}", err=True)
     width = max((len(shown(name)) for name in models), default=0)
     for name in models:
         held = opened.held(name) if isinstance(opened, LocalRegistry) else find.held(opened.versions(name))

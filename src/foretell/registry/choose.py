@@ -123,7 +123,7 @@ def _nearest() -> Choice:
     here = Path.cwd()
     for folder in (here, *here.parents):
         said = "in the working directory" if folder == here else "the nearest above"
-        if _is_ours(folder / FOLDER) and (folder / FOLDER).is_dir():
+        if _is_ours(folder / FOLDER.parts[0]) and (folder / FOLDER).is_dir():
             return _embedded(folder / FOLDER, said)
         if _is_ours(folder / "mlflow.db") and (folder / "mlflow.db").is_file():
             return _sqlite(folder / "mlflow.db", said, _workspace())
@@ -151,9 +151,7 @@ def _sqlite_uri(value: str, said: str) -> Choice:
     _, _, rest = value.partition("://")
     name, _, query = rest.partition("?")
     if not name.startswith("/") or name in ("/", "/:memory:"):
-        raise UsageError(
-            f"{said} {value}: no sqlite file", "sqlite:///relative/mlflow.db or sqlite:////absolute/mlflow.db"
-        )
+        raise UsageError(f"{said}: no sqlite file", "sqlite:///relative/mlflow.db or sqlite:////absolute/mlflow.db")
     workspace = parse_qs(query).get("workspace", [_workspace()])[0]
     return _sqlite(Path(name[1:]), said, workspace)
 

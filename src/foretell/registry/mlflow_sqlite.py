@@ -194,6 +194,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_TEXT)
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
     until = time.monotonic() + _SLOW
     connection.set_progress_handler(lambda: time.monotonic() > until, 100_000)
     return connection

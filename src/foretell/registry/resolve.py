@@ -1,6 +1,6 @@
 """Turns a model uri into a verified local folder or file, for the predictor."""
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,10 +66,11 @@ def trust_name(uri: str, registry: str | None) -> tuple[str, str] | None:
     if not (isinstance(parsed, RegistryUri) and parsed.bare):
         return None
     opened = open_registry(choose(registry))
-    if not opened.versions(parsed.name):
-        told = f"no model {parsed.name!r} in the registry {opened.address}"
-        raise ModelNotFound(told, suggestion(opened, parsed.name))
-    return _trusted_as(opened), parsed.name
+    with nullcontext() if isinstance(opened, LocalRegistry) else closing(opened):
+        if not opened.versions(parsed.name):
+            told = f"no model {parsed.name!r} in the registry {opened.address}"
+            raise ModelNotFound(told, suggestion(opened, parsed.name))
+        return _trusted_as(opened), parsed.name
 
 
 def suggestion(registry: LocalRegistry | Store, name: str) -> str:
