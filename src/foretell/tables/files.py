@@ -43,7 +43,8 @@ class Source:
         self._raw = raw
         self._codec = codec
         self._read: Read | None = None
-        self._head = self._pushed = b""
+        self._head = io.BytesIO()
+        self._pushed = b""
 
     @staticmethod
     def of(data: bytes, name: str, codec: str = "") -> "Source":
@@ -51,18 +52,20 @@ class Source:
 
     def read1(self, most: int) -> bytes:
         """At most so many bytes, at least one; none at the end."""
-        if self._head:
-            data, self._head = self._head[:most], self._head[most:]
+        if data := self._head.read(most):
             return data
         if self._read is None:
             self._read = self._opened()
         return self._read(most)
 
     def peek(self) -> bytes:
-        """What comes next, some of it if there is any."""
-        if not self._head:
-            self._head = self.read1(BLOCK)
-        return self._head
+        """What it begins with, a block's worth if there is as much; before anything is read."""
+        pieces, missing = [], BLOCK
+        while missing and (piece := self.read1(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        self._head = io.BytesIO(b"".join(pieces))
+        return self._head.getvalue()
 
     def seekable(self, limit: int) -> IO[bytes]:
         """All of it, from its start, as a file to seek in; a pipe is read into memory. Raises InputTooLarge."""
