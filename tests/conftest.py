@@ -93,11 +93,12 @@ def rows_of(models: Path, name: str) -> tuple[list[str], list[list[Any]]]:
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended."""
+    """How a command ended. raw: its stdout as bytes."""
 
     code: int
     out: str
     err: str
+    raw: bytes = b""
 
 
 def foretell(*arguments: object, stdin: bytes | None = None, **environment: str) -> Ran:
@@ -111,7 +112,7 @@ def foretell(*arguments: object, stdin: bytes | None = None, **environment: str)
         timeout=PATIENCE,
         check=False,
     )
-    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+    return Ran(ran.returncode, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode(), ran.stdout)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pandas as pd
 import skops.io
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from onnx import TensorProto, helper, numpy_helper
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -58,6 +59,55 @@ def main(folder: Path) -> None:
     spread = BayesianRidge().fit(x.iloc[:, 1:], x.iloc[:, 0])
     params = ParamSchema([ParamSpec("return_std", DataType.boolean, False)])
     _save(folder, "params", spread, x.iloc[:, 1:], "skops", params=params)
+
+    _tensors(folder, numbers)
+
+
+def _tensors(folder: Path, numbers: np.random.Generator) -> None:
+    """Networks on tensors: one image to ten scores, and two named tensors to a number and a tensor."""
+    weights = numpy_helper.from_array(numbers.normal(size=(64, 10)).astype("float32"), "weights")
+    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "weights"], ["out"])]
+    images = numbers.random((ROWS // 8, 8, 8)).astype("float32")
+    _network(folder / "image", nodes, {"image": images}, {"out": (10,)}, [weights], infer_signature(images))
+
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    nodes = [
+        helper.make_node("ReduceSum", ["a", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Neg", ["b"], ["minus"]),
+    ]
+    pair = {
+        "a": numbers.normal(size=(ROWS // 8, 3)).astype("float32"),
+        "b": numbers.integers(-9, 9, (ROWS // 8, 2, 3)),
+    }
+    _network(folder / "tensors", nodes, pair, {"sum": (), "minus": (2, 3)}, [axes], infer_signature(pair))
+
+
+def _network(
+    path: Path,
+    nodes: list[Any],
+    inputs: dict[str, np.ndarray],
+    outputs: dict[str, tuple[int, ...]],
+    weights: list[Any],
+    signature: Any,
+) -> None:
+    kinds = {"minus": TensorProto.INT64}
+    graph = helper.make_graph(
+        nodes,
+        path.name,
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), ["n", *values.shape[1:]])
+            for name, values in inputs.items()
+        ],
+        [
+            helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), ["n", *shape])
+            for name, shape in outputs.items()
+        ],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    mlflow.onnx.save_model(model, path, signature=signature)
+    rows = list(map(list, zip(*(values.tolist() for values in inputs.values()), strict=True)))
+    path.with_suffix(".json").write_text(json.dumps({"columns": list(inputs), "rows": rows}))
 
 
 def _people(numbers: np.random.Generator) -> pd.DataFrame:

@@ -16,15 +16,15 @@ FLOORS = [
     {"job", "serve", "frames"},
     {"predictor", "environment"},
     {"models", "registry", "tables"},
-    {"rows", "strict_json"},
-    {"signature", "storage", "safe_yaml"},
+    {"rows", "strict_json", "json_types"},
+    {"signature", "storage", "safe_yaml", "tensors"},
     {"columns"},
     {"cells", "batch"},
     {"metrics", "config", "errors", "imports"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
-SHARED = {("rows", "strict_json"), ("signature", "columns")}
+SHARED = {("rows", "strict_json"), ("rows", "json_types"), ("signature", "columns")}
 """Neighbours on one floor that may know each other."""
 
 SEAMS = {

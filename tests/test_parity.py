@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import foretell as library
@@ -54,6 +55,8 @@ MODELS = [
     Case("nosignature", "sklearn"),
     Case("two_outputs", "sklearn", columns=2),
     Case("params", "sklearn", params='{"return_std": true}', columns=2),
+    Case("image", "onnx", columns=10),
+    Case("tensors", "onnx", columns=7),
     Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4),
     Case("mlflow3/xgb_booster", "xgboost", columns=3, ways=("pandas", "http data")),
     Case("mlflow3/bare.ubj", "xgboost", proba=True, columns=3, ways=("pandas", "file csv to jsonl")),
@@ -123,7 +126,7 @@ def from_file(input_format: str, output_format: str, *, stdin: bool = False) -> 
         ends = ["-t", input_format] if stdin else ["-i", source, "-o", target]
         ran = foretell("models", "predict", *flags, *ends, stdin=source.read_bytes() if stdin else None)
         assert ran.code == 0, ran.err
-        return ANSWERS[output_format](ran.out.encode() if stdin else target.read_bytes())
+        return ANSWERS[output_format](ran.raw if stdin else target.read_bytes())
 
     return way
 
@@ -160,12 +163,16 @@ BODIES: dict[str, Callable[[Table], bytes]] = {
     "csv": lambda rows: _csv(rows),
     "jsonl": lambda rows: "\n".join(map(json.dumps, _records(rows))).encode(),
     "json": lambda rows: json.dumps({"dataframe_records": _records(rows)}).encode(),
+    "parquet": lambda rows: _parquet(rows),
+    "arrow": lambda rows: _arrow(rows),
 }
 
 ANSWERS: dict[str, Callable[[bytes], list[list[Any]]]] = {
     "csv": lambda body: [list(map(_cell, row)) for row in list(csv.reader(io.StringIO(body.decode())))[1:]],
-    "jsonl": lambda body: [list(json.loads(line).values()) for line in body.splitlines()],
+    "jsonl": lambda body: _flat([json.loads(line) for line in body.splitlines()]),
     "json": lambda body: _flat(json.loads(body)["predictions"]),
+    "parquet": lambda body: _flat(pq.read_table(pa.BufferReader(body)).to_pylist()),
+    "arrow": lambda body: _flat(_read_arrow(body).to_pylist()),
 }
 
 WAYS: dict[str, Callable[..., list[list[Any]]]] = {
@@ -174,7 +181,7 @@ WAYS: dict[str, Callable[..., list[list[Any]]]] = {
     "pandas": from_python(lambda rows: pd.DataFrame(rows[1], columns=rows[0])),
     "polars": from_python(lambda rows: pl.DataFrame(rows[1], schema=rows[0], orient="row", infer_schema_length=None)),
     "arrow": from_python(lambda rows: pa.Table.from_pylist(_records(rows))),
-    "numpy": from_python(lambda rows: np.array(rows[1], object if _mixed(rows) else float)),
+    "numpy": from_python(lambda rows: _numpy(rows)),
     **{f"file {i} to {o}": from_file(i, o) for i, o in itertools.pairwise([*FORMATS, *FORMATS][: len(FORMATS) + 1])},
     **{f"pipe {i}": from_file(i, i, stdin=True) for i in FORMATS},
     **{f"http {form}": from_request(form, "json") for form in (*DOCUMENTS, *(f for f in FORMATS if f != "json"))},
@@ -192,14 +199,28 @@ BY_NAME = {
 }
 """Ways that give cells by name, which a model whose columns have none refuses."""
 
-WITHOUT_PARAMS = {"http csv", "http jsonl"}
+WITHOUT_PARAMS = {f"http {form}" for form in FORMATS if form != "json"}
 """Bodies that have no place for params."""
+
+WITHOUT_TENSORS = {*(f"file csv to {o}" for o in FORMATS), "pipe csv", "http csv"}
+"""Ways in that hold no tensors."""
+
+UNNAMED, TENSORS = {"onnx", "image"}, {"image", "tensors"}
+"""Models whose columns have no names; models that take tensors."""
+
+
+def refused(case: Case, way: str) -> bool:
+    """Whether a way cannot hold what a model takes."""
+    by_name = case.name in UNNAMED and way in BY_NAME
+    return (
+        by_name or (case.params != "{}" and way in WITHOUT_PARAMS) or (case.name in TENSORS and way in WITHOUT_TENSORS)
+    )
 
 
 def pairs() -> Iterator[Any]:
     for case in MODELS:
         for way in case.ways or WAYS:
-            if not (case.name == "onnx" and way in BY_NAME) and not (case.params != "{}" and way in WITHOUT_PARAMS):
+            if not refused(case, way):
                 yield pytest.param(case, way, id=f"{case.name.replace('/', '-')}-{way.replace(' ', '-')}")
 
 
@@ -267,25 +288,65 @@ def _csv(rows: Table) -> bytes:
     return text.getvalue().encode()
 
 
+def _table(rows: Table) -> pa.Table:
+    return pa.table({name: [row[at] for row in rows[1]] for at, name in enumerate(rows[0])})
+
+
+def _parquet(rows: Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(_table(rows), sink, row_group_size=150)
+    return sink.getvalue().to_pybytes()
+
+
+def _arrow(rows: Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, _table(rows).schema) as writer:
+        writer.write_table(_table(rows), 150)
+    return sink.getvalue().to_pybytes()
+
+
+def _read_arrow(body: bytes) -> pa.Table:
+    opened = pa.ipc.open_file if body[:6] == b"ARROW1" else pa.ipc.open_stream
+    return opened(pa.BufferReader(body)).read_all()
+
+
+def _numpy(rows: Table) -> Any:
+    """One array; of tensors the only one, or a dict of several."""
+    if not isinstance(rows[1][0][0], list):
+        return np.array(rows[1], object if _mixed(rows) else float)
+    arrays = {name: np.array([row[at] for row in rows[1]]) for at, name in enumerate(rows[0])}
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+
 def _mixed(rows: Table) -> bool:
     return any(isinstance(cell, str | bool) for row in rows[1] for cell in row)
 
 
 def _flat(answers: Any) -> list[list[Any]]:
-    """Any kind of answers as a table of Python values."""
+    """Any kind of answers as a table of Python values, a tensor's in C order."""
+    if isinstance(answers, dict):
+        answers = pa.table({name: v if v.ndim == 1 else v.tolist() for name, v in answers.items()})
     if isinstance(answers, pa.Table):
-        answers = answers.to_pandas()
+        answers = answers.to_pylist()
     if isinstance(answers, pa.Array):
         answers = answers.to_pylist()
     if isinstance(answers, pl.DataFrame):
-        return [list(row) for row in answers.rows()]
+        answers = answers.rows()
     if isinstance(answers, pl.Series):
         answers = answers.to_list()
     if hasattr(answers, "to_numpy"):
-        answers = answers.to_numpy()
+        answers = answers.astype(object).to_numpy()
     if isinstance(answers, np.ndarray):
         answers = answers.tolist()
-    return [list(a.values()) if isinstance(a, dict) else list(a) if isinstance(a, list) else [a] for a in answers]
+    return [_cells(answer) for answer in answers]
+
+
+def _cells(answer: Any) -> list[Any]:
+    if isinstance(answer, np.ndarray):
+        answer = answer.tolist()
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    return [cell for part in answer for cell in _cells(part)] if isinstance(answer, list | tuple) else [answer]
 
 
 def _beside(answers: list[list[Any]], probabilities: Any) -> list[list[Any]]:

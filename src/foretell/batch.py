@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+_MAX_FLAT = 64
+"""So many values a row are a column each; more are one nested cell."""
+
 
 class Batch:
     """Rows for a model: one array per input column, all of one length, in the signature's order.
@@ -82,7 +85,8 @@ class Call:
 class Output:
     """One output of a model: values of shape (rows,) or (rows, k, …).
 
-    name: "" for a model's only output. labels: the names of the k values, where they have some.
+    name: "" for a model's only output. labels: the names of the k values, where they have some. nested: whether a
+    row's values are one cell, as a tensor's are, and not a column each.
     """
 
     name: str
@@ -90,15 +94,18 @@ class Output:
     labels: tuple[str, ...] = ()
     proba: bool = False
 
+    @property
+    def nested(self) -> bool:
+        return self.values.ndim > 2 or (self.values.ndim == 2 and not self.labels and self.values.shape[1] > _MAX_FLAT)
+
     def columns(self, prediction: str) -> list[tuple[str, np.ndarray]]:
         stem = "probability" if self.proba else prediction
         if self.name:
             stem = f"{stem}_{self.name}"
-        if self.values.ndim == 1:
+        if self.values.ndim == 1 or self.nested:
             return [(stem, self.values)]
-        flat = self.values.reshape(len(self.values), int(np.prod(self.values.shape[1:])))
-        labels = self.labels or tuple(str(at) for at in range(flat.shape[1]))
-        return [(f"{stem}_{label}", flat[:, at]) for at, label in enumerate(labels)]
+        labels = self.labels or tuple(str(at) for at in range(self.values.shape[1]))
+        return [(f"{stem}_{label}", self.values[:, at]) for at, label in enumerate(labels)]
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,8 @@ class Answers:
         return Answers(tuple(joined))
 
     def columns(self, prediction: str = "prediction") -> list[tuple[str, np.ndarray]]:
-        """Named columns for a table: prediction, prediction_<name>, probability_<class>; each of shape (rows,)."""
+        """Named columns for a table: prediction, prediction_<name>, probability_<class>; each of shape (rows,), or
+        (rows, …) where a row's values are a tensor."""
         return list(itertools.chain.from_iterable(output.columns(prediction) for output in self.outputs))
 
     def to_list(self) -> list[Any]:
@@ -135,7 +143,9 @@ class Answers:
         if len(self.outputs) == 1 and not self.outputs[0].proba:
             return plain(self.outputs[0].values)
         named = [
-            (output.name, output.values) if output.name and not output.proba and output.values.ndim == 1 else pair
+            (output.name, output.values)
+            if output.name and not output.proba and (output.values.ndim == 1 or output.nested)
+            else pair
             for output in self.outputs
             for pair in output.columns("prediction")
         ]

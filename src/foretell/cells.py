@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,8 @@ def from_value(value: Any, column: Column) -> Any:
         return _null(column) if np.isnat(value) else value.astype("datetime64[ns]")
     if hasattr(value, "item") and not column.shape and getattr(value, "ndim", 1) == 0:
         value = value.item()
+    if isinstance(value, Decimal):
+        value = _from_decimal(value, column)
     if value is None or value is pa.NA or (isinstance(value, float) and math.isnan(value)):
         return _null(column)
     if kind == "bool":
@@ -155,6 +158,14 @@ def _number_from_text(text: str, column: Column, decimal: str) -> int | float:
     if math.isinf(number):
         raise out_of_range(text, column)
     return _checked(number, column)
+
+
+def _from_decimal(value: Decimal, column: Column) -> int | float:
+    """The number that it is: a whole one exactly, as far as any column goes."""
+    if not value.is_finite():
+        return math.nan if value.is_nan() else math.inf
+    whole = column.cell.kind == "int" and value.adjusted() < 30 and value == value.to_integral_value()
+    return int(value) if whole else float(value)
 
 
 def _checked(value: int | float, column: Column) -> int | float:

@@ -12,6 +12,10 @@ from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, UsageError
 from foretell.predictor import Predictor
 from foretell.signature import Signature, check_names
+from foretell.tables.arrow_rows import positions
+from foretell.tables.arrow_rows import to_batch as arrow_to_batch
+from foretell.tables.table_writer import typed
+from foretell.tensors import from_lists, from_numpy
 
 
 def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Model":
@@ -44,9 +48,10 @@ class Model:
     def predict(self, x: Any, params: dict[str, Any] | None = None) -> Any:
         """One answer a row, as the kind of table that was given.
 
-        x: a pandas or polars frame, an Arrow table, a numpy array of shape (rows, columns), or a list of lists or
-        dicts. Returns a Series, an Arrow array, or an array of shape (rows,); several outputs as a frame, a table,
-        or an array of shape (rows, k). A pandas index is kept. Raises InputError, PredictionError.
+        x: a pandas or polars frame, an Arrow table, a numpy array of shape (rows, columns) or (rows, *tensor), a dict
+        of arrays by name, or a list of lists or dicts. Returns a Series, an Arrow array, or an array of shape
+        (rows, …); several outputs as a frame, a table, an array of shape (rows, k), or a dict of arrays where they
+        are tensors. A pandas index is kept. Raises InputError, PredictionError.
         """
         return self._answer(x, params or {}, proba=False)
 
@@ -70,6 +75,10 @@ def to_batch(x: Any, opened: Predictor) -> Batch:
             return opened.decoder.values(list(x))
         if isinstance(x, np.ndarray):
             return _from_numpy(x, opened)
+        if isinstance(x, dict):
+            return _from_arrays(x, opened)
+        if not signature.tabular and type(x).__module__.partition(".")[0] == "pandas":
+            return _from_arrays({str(name): _cells(x[name]) for name in x.columns}, opened)
         try:
             table = _table(x)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -103,25 +112,49 @@ def _text_names(frame: Any) -> Any:
 
 
 def _from_table(table: pa.Table, signature: Signature) -> Batch:
-    if signature.named:
-        if len(set(table.column_names)) < len(table.column_names):
-            raise FormWrong("two columns have the same name")
-        check_names(signature, table.column_names)
-        given = [
-            table.column(name) if name in table.column_names else pa.nulls(table.num_rows) for name in signature.names
-        ]
-    elif table.num_columns != len(signature.inputs):
-        raise FormWrong(
-            f"the model takes {len(signature.inputs)} columns by position, and there are {table.num_columns}"
-        )
-    else:
-        given = table.columns
-    columns = [from_arrow(values, signature.inputs[at], at) for at, values in enumerate(given)]
-    return Batch(table.num_rows, columns)
+    columns = table.columns
+    given = [None if at is None else columns[at] for at in positions(table.schema, signature)]
+    return arrow_to_batch(given, table.num_rows, signature)
+
+
+def _from_arrays(arrays: dict[str, Any], opened: Predictor) -> Batch:
+    """Arrays, or lists, by name."""
+    signature = opened.signature
+    if all(isinstance(values, list) for values in arrays.values()):
+        return opened.decoder.named_columns(arrays)
+    if not signature.named and len(arrays) == 1:
+        return _from_numpy(np.asarray(next(iter(arrays.values()))), opened)
+    check_names(signature, list(arrays))
+    counts = {len(arrays[name]) for name in signature.names if name in arrays}
+    if len(counts) != 1:
+        raise FormWrong("the columns are not equally long arrays")
+    rows, columns = counts.pop(), []
+    for at, column in enumerate(signature.inputs):
+        values = _cells(arrays[str(column.name)]) if column.name in arrays else None
+        if column.shape and values is not None and values.dtype != object:
+            columns.append(from_numpy(values, column, at))
+        elif column.shape and values is not None:
+            columns.append(from_lists(pa.array(values.tolist()), column, at))
+        else:
+            columns.append(from_arrow(pa.nulls(rows) if values is None else pa.array(values), column, at))
+    return Batch(rows, columns)
+
+
+def _cells(values: Any) -> np.ndarray:
+    """A column's cells as an array; of arrays or lists of one shape, one array of them all."""
+    array = np.asarray(values)
+    if array.dtype != object or array.ndim != 1 or not len(array) or not isinstance(array[0], list | np.ndarray):
+        return array
+    try:
+        return np.array(array.tolist())
+    except ValueError:
+        return array
 
 
 def _from_numpy(x: np.ndarray, opened: Predictor) -> Batch:
     signature = opened.signature
+    if len(signature.inputs) == 1 and signature.inputs[0].shape and x.dtype != object:
+        return Batch(len(x), [from_numpy(x, signature.inputs[0], 0)])
     if not signature.tabular or x.dtype == object or x.ndim != 2:
         return opened.decoder.values(x.tolist() if x.dtype != object else [_plain_row(row) for row in x])
     if x.shape[1] != len(signature.inputs):
@@ -144,7 +177,7 @@ def _like(x: Any, answers: Answers) -> Any:
     if home == "pandas":
         import pandas as pd
 
-        frame = pd.DataFrame(dict(columns), index=x.index)
+        frame = pd.DataFrame({name: v if v.ndim == 1 else list(v) for name, v in columns}, index=x.index)
         return frame[columns[0][0]] if single else frame
     if home == "polars":
         import polars as pl
@@ -154,7 +187,9 @@ def _like(x: Any, answers: Answers) -> Any:
         )
         return made.to_series(0) if single else made
     if home == "pyarrow":
-        table = pa.table({name: pa.array(values) for name, values in columns})
+        table = pa.table({name: pa.array(v) if v.ndim == 1 else typed(v) for name, v in columns})
         return table.column(0).combine_chunks() if single else table
     outputs = answers.outputs
+    if len(outputs) > 1 and any(values.ndim > 1 for _, values in columns):
+        return dict(columns)
     return outputs[0].values if len(outputs) == 1 else np.column_stack([values for _, values in columns])

@@ -6,18 +6,19 @@ which either accepts it after all (5.0 for a long) or says which cell is wrong a
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from foretell.batch import Batch
 from foretell.cells import Column, Refused, from_value, show
 from foretell.columns import build
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, json_type, object_lines, record_type
 from foretell.signature import Signature, check_names, listed, nearest
 from foretell.strict_json import strict_json
+from foretell.tensors import NULL_INSIDE, stacked
 
 Raw = bytes | memoryview | msgspec.Raw
 
@@ -30,10 +31,14 @@ class RowDecoder:
         self._names = signature.names
         self._row: Any = tuple[*(json_type(column) for column in signature.inputs)]  # type: ignore[misc]
         self._lists = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
-        self._record = _record(signature)
+        self._record = record_type(signature)
         self._records = msgspec.json.Decoder(list[self._record]) if self._record else None  # type: ignore[name-defined]
         self._lines = msgspec.json.Decoder(self._record) if self._record else None
         self._dtype = signature.uniform
+        alone = len(signature.inputs) == 1 and bool(signature.inputs[0].shape)
+        cells = [msgspec.json.Decoder(list[json_type(column)]) for column in signature.inputs]  # type: ignore[misc]
+        self._tensors = cells if not signature.tabular else []
+        self._alone = cells[0] if alone else None
         self._simple = not any(column.cell.kind in ("datetime", "binary") for column in signature.inputs)
 
     def rows(self, raw: Raw) -> Batch:
@@ -42,9 +47,9 @@ class RowDecoder:
         try:
             if _second_mark(data) == b"{":
                 if self._records is not None:
-                    return self._from_records(self._records.decode(data), data, _RAW_RECORDS.decode)
+                    return self._from_records(self._records.decode(data), data, RAW_RECORDS.decode)
             else:
-                return self._from_tuples(self._lists.decode(data))
+                return self._from_tensors(data) or self._from_tuples(self._lists.decode(data))
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
         values = strict_json(data)
@@ -58,7 +63,7 @@ class RowDecoder:
             if self._lines is not None and (count := object_lines(block)):
                 records = self._lines.decode_lines(block)
                 if len(records) == count:
-                    return self._from_records(records, block, _RAW_RECORD.decode_lines)
+                    return self._from_records(records, block, RAW_RECORD.decode_lines)
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
         rows = []
@@ -71,7 +76,13 @@ class RowDecoder:
 
     def columns(self, raw: Raw) -> Batch:
         """A JSON object of equally long arrays, one a column."""
-        values = strict_json(bytes(raw))
+        data = bytes(raw)
+        try:
+            if self._tensors and self.signature.named:
+                return self._from_columns(data)
+        except (msgspec.DecodeError, RecursionError, _Odd):
+            pass
+        values = strict_json(data)
         if not isinstance(values, dict):
             raise FormWrong(f"expected an object of columns, got {show(values)}")
         return self.named_columns(values)
@@ -123,28 +134,54 @@ class RowDecoder:
                     cells[at].append(_cell(value, inputs[at]))
                 except Refused as refused:
                     raise CellWrong(index, at, refused.reason, refused.hint) from refused
-        return Batch(len(rows), [_column(values, column) for values, column in zip(cells, inputs, strict=True)])
+        return Batch(len(rows), [_column(values, inputs[at], at) for at, values in enumerate(cells)])
+
+    def _from_tensors(self, data: bytes) -> Batch | None:
+        """Rows that are a tensor each; None where they are not, or are wrapped in an array of one cell."""
+        if self._alone is None:
+            return None
+        try:
+            cells = self._alone.decode(data)
+        except msgspec.ValidationError:
+            return None
+        return self._built([cells]) if cells else None
+
+    def _from_columns(self, data: bytes) -> Batch:
+        record = RAW_RECORD.decode(data)
+        if b"\\u003" in data or record.keys() != set(self._names) or data.count(b":") != colons_of(record):
+            raise _Odd
+        cells = [decoder.decode(record[name]) for decoder, name in zip(self._tensors, self._names, strict=True)]
+        if len({len(column) for column in cells}) > 1:
+            raise _Odd
+        return self._built(cells)
 
     def _from_tuples(self, rows: list[tuple[Any, ...]]) -> Batch:
-        if self._dtype is not None and rows:
+        if not rows:
+            raise _Odd
+        if self._dtype is not None:
             return Batch(len(rows), matrix=_matrix(rows, self._dtype))
         if not self._simple or not rows:
             raise _Odd
+        return self._built(list(zip(*rows, strict=True)))
+
+    def _built(self, cells: list[Any]) -> Batch:
+        """Columns of decoded cells. Raises _Odd where only the exact road can tell."""
+        if not self._simple:
+            raise _Odd
         try:
-            columns = [
-                build(cells, column)
-                for cells, column in zip(zip(*rows, strict=True), self.signature.inputs, strict=True)
-            ]
-        except (ValueError, OverflowError):
+            columns = [_column(cells[at], column, at) for at, column in enumerate(self.signature.inputs)]
+        except (ValueError, OverflowError, CellWrong):
             raise _Odd from None
         if any(c.dtype.kind == "f" and c.dtype != np.float64 and np.isinf(c).any() for c in columns):
             raise _Odd
-        return Batch(len(rows), columns)
+        return Batch(len(cells[0]), columns)
 
     def _from_records(self, records: list[Any], data: bytes, raw: Callable[[bytes], list[Any]]) -> Batch:
         """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
         colons = data.count(b":")
-        if b"\\u003" in data or (colons != len(records) * len(self._names) and colons != sum(map(_colons, raw(data)))):
+        if b"\\u003" in data or (
+            colons != len(records) * len(self._names) and colons != sum(map(colons_of, raw(data)))
+        ):
             raise _Odd
         return self._from_tuples([msgspec.structs.astuple(record) for record in records])
 
@@ -152,7 +189,7 @@ class RowDecoder:
         if isinstance(row, dict) and not (self.signature.inputs[0].shape and not self.signature.named):
             return self._by_name(index, row)
         width = len(self._names)
-        if width == 1 and not (isinstance(row, list | tuple) and len(row) == 1 and not self.signature.inputs[0].shape):
+        if width == 1 and not _wrapped(row, self.signature.inputs[0]):
             return [row]
         if not isinstance(row, list | tuple) and hasattr(row, "tolist"):
             row = row.tolist()
@@ -202,18 +239,6 @@ def place_in_json(path: str, error: CellWrong, signature: Signature, named: bool
     return error.at(place)
 
 
-def json_type(column: Column) -> Any:
-    """The msgspec type of one cell."""
-    cell = column.cell
-    kinds: dict[str, Any] = {"bool": bool, "float": float, "text": str, "datetime": str, "binary": str}
-    kind = kinds.get(cell.kind) or Annotated[int, Meta(ge=max(cell.low, -(2**63)), le=min(cell.high, 2**63 - 1))]
-    if column.shape:
-        for size in reversed(column.shape):
-            kind = Annotated[list[kind], Meta(min_length=size, max_length=size)] if size >= 0 else list[kind]  # type: ignore[valid-type]
-        return kind
-    return kind | None if column.nullable else kind
-
-
 def _matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray:
     if dtype[0] != "f" or dtype == "float64":
         return np.array(rows, dtype)
@@ -222,40 +247,6 @@ def _matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray:
     if np.isinf(matrix).any():
         raise _Odd
     return matrix
-
-
-def _record(signature: Signature) -> type[msgspec.Struct] | None:
-    """A struct whose fields are the columns; None where they have no names, or some that msgspec cannot have."""
-    if not signature.named or not all(column.required for column in signature.inputs):
-        return None
-    fields = [(f"c{at}", json_type(column)) for at, column in enumerate(signature.inputs)]
-    try:
-        return msgspec.defstruct("Row", fields, rename={f"c{at}": name for at, name in enumerate(signature.names)})
-    except ValueError:
-        return None
-
-
-_RAW_RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RAW_RECORDS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-
-
-def _colons(record: dict[str, msgspec.Raw]) -> int:
-    """How many colons an object has in which no key comes twice."""
-    return len(record) + sum(key.count(":") + bytes(value).count(b":") for key, value in record.items())
-
-
-def object_lines(block: bytes) -> int:
-    """How many lines hold something, if each begins and ends like an object and all is UTF-8; else 0.
-
-    With as many documents as that, none shares its line or goes on in the next one; msgspec does not insist on it.
-    """
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return 0
-    lines = [line.strip() for line in block.split(b"\n")]
-    lines = [line for line in lines if line]
-    return len(lines) if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines) else 0
 
 
 class _Odd(Exception):
@@ -276,7 +267,19 @@ def _cell(value: Any, column: Column) -> Any:
     return _nested(value, column, column.shape)
 
 
+def _wrapped(row: Any, column: Column) -> bool:
+    """Whether a row of one cell is an array that holds this cell, and not the cell itself."""
+    if not isinstance(row, list | tuple) or len(row) != 1:
+        return False
+    depth, inner = 0, row
+    while depth <= len(column.shape) and isinstance(inner, list | tuple) and inner:
+        depth, inner = depth + 1, inner[0]
+    return depth > len(column.shape) or hasattr(row[0], "tolist")
+
+
 def _nested(value: Any, column: Column, shape: tuple[int, ...]) -> Any:
+    if value is None:
+        raise Refused(NULL_INSIDE)
     if not shape:
         return from_value(value, column)
     if not isinstance(value, list | tuple) or (shape[0] >= 0 and len(value) != shape[0]):
@@ -285,13 +288,8 @@ def _nested(value: Any, column: Column, shape: tuple[int, ...]) -> Any:
     return [_nested(item, column, shape[1:]) for item in value]
 
 
-def _column(cells: list[Any], column: Column) -> np.ndarray:
-    if not column.shape:
-        return build(cells, column)
-    try:
-        return np.array(cells, column.cell.dtype)
-    except ValueError as error:
-        raise FormWrong(f"the rows of {column.name or 'the tensor'} differ in shape") from error
+def _column(cells: Any, column: Column, at: int) -> np.ndarray:
+    return stacked(list(cells), column, at) if column.shape else build(cells, column)
 
 
 def _unwrapped(value: Any) -> Any:

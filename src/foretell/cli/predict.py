@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -14,14 +14,15 @@ from foretell.cells import NULLS, TextRules
 from foretell.cli.environment import env_manager, find_there
 from foretell.cli.main import option, own_stdout
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
-from foretell.job.job import Job, Progress, Sink, run
+from foretell.job.job import Job, Progress, run
 from foretell.predictor import Predictor, load
 from foretell.strict_json import strict_json
-from foretell.tables import formats
+from foretell.tables import compression, formats
 from foretell.tables.csv_reader import CsvOptions
-from foretell.tables.files import STDIN, Output, Stdout, Text, open_input
-from foretell.tables.formats import Format
+from foretell.tables.files import STDIN, Source, open_input
+from foretell.tables.formats import ARROW, ARROW_STREAM, Format
 from foretell.tables.kept import ALL, NONE, Keep
+from foretell.tables.outputs import Output, Packed, Sink, Stdout
 
 cast = click.option(
     "--cast",
@@ -33,8 +34,13 @@ cast = click.option(
 
 @click.command()
 @click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
-@click.option("-i", "--input-path", default=STDIN, help="Input file; - or none for stdin.")
-@click.option("-o", "--output-path", default=STDIN, help="Output file, its format by its ending; - or none for stdout.")
+@click.option("-i", "--input-path", default=STDIN, help="Input file, .gz and .zst too; - or none for stdin.")
+@click.option(
+    "-o",
+    "--output-path",
+    default=STDIN,
+    help="Output file, its format by its ending, such as .parquet or .csv.gz; - or none for stdout.",
+)
 @click.option(
     "-t",
     "--content-type",
@@ -60,7 +66,7 @@ cast = click.option(
 @option("registry")
 @option("trust", is_flag=True)
 def predict(**given: Any) -> None:
-    """Predict every row of a file.
+    """Predict every row of a file: CSV, JSON Lines, JSON, Parquet or Arrow.
 
     Each row of the input becomes a row of the output, in order: the columns that the model does not take (ids, keys),
     then the prediction. The output appears when it is complete; until then an older one stays.
@@ -71,24 +77,28 @@ def predict(**given: Any) -> None:
     source, target = given["input_path"], given["output_path"]
     output_format = _check_output(target, source, given["no_clobber"])
     found = find_there(given)
-    with open_input(source, given["encoding"]) as text, own_stdout() as stdout:
-        input_format = _input_format(given["content_type"], source, text)
+    with open_input(source) as opened, own_stdout() as stdout:
+        input_format = _input_format(given["content_type"], source, opened)
         predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))
         for note in predictor.notes:
             click.echo(f"note: {note}", err=True)
         job = Job(
             input_format,
-            output_format or input_format,
+            output_format or (ARROW_STREAM if input_format is ARROW else input_format),
             given["proba"],
             _params(given["params"]),
             _keep(given["keep"]),
             given["prediction_column"],
-            CsvOptions(TextRules(_nulls(given["null_values"]), given["decimal"]), _delimiter(given["delimiter"])),
+            CsvOptions(
+                TextRules(_nulls(given["null_values"]), given["decimal"]),
+                _delimiter(given["delimiter"]),
+                given["encoding"],
+            ),
         )
-        sink: Sink = Stdout(stdout.buffer) if target == STDIN else Output(Path(target))
+        sink = _sink(target, stdout.buffer)
         signal.signal(signal.SIGTERM, _terminated)
         try:
-            done = _watched(run(job, predictor, text, sink))
+            done = _watched(run(job, predictor, opened, sink))
         finally:
             sink.discard()
     if target != STDIN:
@@ -128,7 +138,14 @@ def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
     return fmt
 
 
-def _input_format(content_type: str | None, source: str, text: Text) -> Format:
+def _sink(target: str, stdout: BinaryIO) -> Sink:
+    if target == STDIN:
+        return Stdout(stdout)
+    codec = compression.split(target)[1]
+    return Packed(Output(Path(target)), codec) if codec else Output(Path(target))
+
+
+def _input_format(content_type: str | None, source: str, opened: Source) -> Format:
     if content_type is not None:
         return formats.FORMATS[content_type]
     if source != STDIN:
@@ -136,7 +153,7 @@ def _input_format(content_type: str | None, source: str, text: Text) -> Format:
             return formats.by_suffix(source, "input")
         except FormatUnknown as error:
             raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
-    return formats.sniffed(text.peek())
+    return formats.sniffed(opened.peek())
 
 
 def _keep(said: str) -> Keep:

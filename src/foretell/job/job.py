@@ -5,29 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import pyarrow as pa
-
 from foretell.batch import Answers, Call
 from foretell.errors import CellWrong, ForetellError, InputError
 from foretell.predictor import Predictor
 from foretell.tables import formats, json_document
 from foretell.tables.csv_reader import CsvOptions
-from foretell.tables.files import Block, Text
+from foretell.tables.files import Source, Text
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Kept, Rows, clash_of
+from foretell.tables.outputs import Sink
 
 _MAX_DOCUMENT = 256 << 20
 _SLICE = 65_536
-
-
-class Sink(Protocol):
-    """Where predictions go: whole on commit, or not at all."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def commit(self) -> None: ...
-
-    def discard(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -53,19 +42,19 @@ class Progress:
     seconds: float
 
 
-def run(job: Job, predictor: Predictor, text: Text, sink: Sink) -> Iterator[Progress]:
+def run(job: Job, predictor: Predictor, source: Source, sink: Sink) -> Iterator[Progress]:
     """Runs a job, telling after every block how far it is; the last is the sum. Rows come out in the input's order.
 
     Raises InputError at the first bad row, with its place; then nothing is committed. Memory holds one block.
     """
     started = time.perf_counter()
     rows = 0
-    for chunk in _chunks(job, predictor, text):
+    for chunk in _chunks(job, predictor, source):
         sink.write(chunk.data)
         rows += chunk.rows
-        yield Progress(rows, text.position, text.size, time.perf_counter() - started)
+        yield Progress(rows, source.position, source.size, time.perf_counter() - started)
     sink.commit()
-    yield Progress(rows, text.position, text.size, time.perf_counter() - started)
+    yield Progress(rows, source.position, source.size, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -74,43 +63,46 @@ class _Chunk:
     rows: int = 0
 
 
-def _chunks(job: Job, predictor: Predictor, text: Text) -> Iterator[_Chunk]:
+def _chunks(job: Job, predictor: Predictor, source: Source) -> Iterator[_Chunk]:
     writer = formats.writer(job.output_format, job.prediction)
     predicted = _streamed if job.input_format.streamed else _whole
-    for kept, answers in predicted(job, predictor, text):
+    for kept, answers in predicted(job, predictor, source):
         yield _Chunk(writer.rows(kept, answers), len(answers))
     yield _Chunk(writer.end())
 
 
-def _streamed(job: Job, predictor: Predictor, text: Text) -> Iterator[tuple[Kept, Answers]]:
+def _streamed(job: Job, predictor: Predictor, source: Source) -> Iterator[tuple[Kept, Answers]]:
     """Block by block; an input without rows gives its columns and no answers."""
     call = Call(job.proba, predictor.signature.call_params(job.params))
-    reader = formats.reader(job.input_format, text, predictor.decoder, job.keep, job.options)
-    none = _check_names(job, predictor, reader.kept, call)
+    reader = formats.reader(job.input_format, source, predictor.decoder, job.keep, job.options)
+    none = _check_names(job, predictor, reader.no_rows.names, call)
     seen = False
-    for block in text.blocks(reader.cut):
+    for block in reader.blocks():
         rows = reader.parse(block)
         if rows.batch.rows:
             seen = True
             yield rows.kept, _answers(predictor, rows, call, _InBlock(reader, block))
     if not seen:
-        yield Kept(reader.kept, [pa.nulls(0, pa.string()) for _ in reader.kept]), none
+        yield reader.no_rows, none
 
 
-def _whole(job: Job, predictor: Predictor, text: Text) -> Iterator[tuple[Kept, Answers]]:
+def _whole(job: Job, predictor: Predictor, source: Source) -> Iterator[tuple[Kept, Answers]]:
     """A document, in pieces."""
-    body = text.all(_MAX_DOCUMENT)
+    body = Text(source, job.options.encoding).all(_MAX_DOCUMENT)
     try:
         document = json_document.read(body, predictor.decoder, job.keep)
     except InputError as error:
-        error.message = f"{text.name}: {error.message}"
+        error.message = f"{source.name}: {error.message}"
         if body.strip() and formats.sniffed(body) is not formats.JSON:
             error.hint = f"It looks like {formats.sniffed(body).name}: -t {formats.sniffed(body).name}"
         raise
     call = Call(job.proba, predictor.signature.call_params({**job.params, **document.params}))
     none = _check_names(job, predictor, document.rows.kept.names, call)
     for at, piece in enumerate(document.rows.slices(_SLICE)):
-        yield piece.kept, _answers(predictor, piece, call, _InDocument(f"{text.name}: $.{document.form}", at * _SLICE))
+        yield (
+            piece.kept,
+            _answers(predictor, piece, call, _InDocument(f"{source.name}: $.{document.form}", at * _SLICE)),
+        )
     if not document.rows.batch.rows:
         yield document.rows.kept, none
 
@@ -130,8 +122,8 @@ class _Places(Protocol):
 
 @dataclass(frozen=True)
 class _InBlock:
-    reader: Reader
-    block: Block
+    reader: Reader[Any]
+    block: Any
 
     def of(self, row: int, reason: str) -> str:
         return self.reader.place(self.block, CellWrong(row, None, reason)).message

@@ -11,9 +11,10 @@ from urllib.parse import unquote_to_bytes
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from foretell.errors import InputTooLarge, InputUnreadable
+from foretell.errors import InputUnreadable
 from foretell.serve.access_log import AccessLog
 from foretell.serve.batcher import Waiting
+from foretell.serve.protocols import too_large
 from foretell.serve.service import Reply, Service
 
 _HOT = b"/invocations"
@@ -29,6 +30,7 @@ class Exchange:
         "accept",
         "body",
         "content_type",
+        "encoding",
         "expects",
         "keep_alive",
         "query",
@@ -43,6 +45,7 @@ class Exchange:
         self.started = started
         self.content_type = b""
         self.accept = b""
+        self.encoding = b""
         self.body: list[bytes] = []
         self.size = 0
         self.expects = False
@@ -183,6 +186,7 @@ class InvocationsProtocol(HttpToolsProtocol):
                 exchange.accept.decode("latin-1"),
                 exchange.query.decode("latin-1"),
                 lambda reply: self._replied(exchange, reply),
+                exchange.encoding.decode("latin-1"),
             )
             exchange.body = []
 
@@ -212,6 +216,8 @@ class InvocationsProtocol(HttpToolsProtocol):
                 exchange.content_type = value
             elif name == b"accept":
                 exchange.accept = value
+            elif name == b"content-encoding":
+                exchange.encoding = value
             elif name == b"content-length" and int(value) > self._service.max_body:
                 self._too_large(exchange)
                 return
@@ -219,14 +225,9 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._advance()
 
     def _too_large(self, exchange: Exchange) -> None:
-        limit = self._service.max_body
-        error = InputTooLarge(
-            f"the body is over {limit / 2**20:g} MiB",
-            "Send fewer rows at a time, use foretell models predict, or raise --max-body-mb",
-        )
         exchange.keep_alive = False
         exchange.body = []
-        self._replied(exchange, self._service.refused(error))
+        self._replied(exchange, self._service.refused(too_large(self._service.max_body)))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.keep_alive = cycle.keep_alive and not self._closing

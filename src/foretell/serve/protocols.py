@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -27,8 +28,8 @@ from foretell.errors import (
 from foretell.predictor import Predictor
 from foretell.tables import formats, json_document
 from foretell.tables.csv_reader import CsvOptions
-from foretell.tables.files import Block, Text
-from foretell.tables.formats import CSV, JSON, JSONL, Format
+from foretell.tables.files import Source
+from foretell.tables.formats import CSV, JSON, Format, Reader
 from foretell.tables.kept import NONE, Kept
 
 STATUS: dict[type[ForetellError], int] = {
@@ -49,6 +50,9 @@ STATUS: dict[type[ForetellError], int] = {
 _MAX_MESSAGE = 3000
 _MAX_ERROR = 4096
 _TRUE, _FALSE = ("true", "1", ""), ("false", "0")
+_ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd", "identity": None, "": None}
+_INFLATES = 8
+_PIECE = 1 << 20
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -62,28 +66,25 @@ class Ask:
     place: Callable[[int, str], str]
 
 
-def decode(predictor: Predictor, body: bytes, content_type: str, accept: str, query: str) -> Ask:
-    """Reads a request to /invocations. Raises InputError, UsageError."""
+def decode(
+    predictor: Predictor, body: bytes, content_type: str, accept: str, query: str, encoding: str, limit: int
+) -> Ask:
+    """Reads a request to /invocations. encoding: how its body is packed. limit: bytes that it may be then, and a
+    fraction of what a table may take in memory. Raises InputError, UsageError."""
     proba = _proba(query)
+    if encoding:
+        body = _unpacked(body, encoding, limit)
     given = _format(content_type, body)
     answer = _accepted(accept)
     if given is JSON:
         return _document(predictor, body, proba, answer)
-    text = Text.of(body, "body")
-    reader = formats.reader(given, text, predictor.decoder, NONE, CsvOptions())
-    blocks = list(text.blocks(reader.cut))
-    if len(blocks) > 1:
-        blocks = [Block(b"".join(block.data for block in blocks), blocks[0].line)]
+    source = Source.of(body, "body")
+    reader = formats.reader(given, source, predictor.decoder, NONE, CsvOptions(), limit * _INFLATES)
+    pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
     call = Call(proba, predictor.signature.call_params({}))
-    if not blocks:
+    if not any(batch.rows for _, batch in pieces):
         return Ask(Batch(0, []), call, answer, lambda row, reason: reason)
-    block = blocks[0]
-    return Ask(
-        reader.parse(block).batch,
-        call,
-        answer,
-        lambda row, reason: reader.place(block, CellWrong(row, None, reason)).message,
-    )
+    return Ask(Batch.concat([batch for _, batch in pieces]), call, answer, partial(_in_pieces, reader, pieces))
 
 
 def encode(answers: Answers, fmt: Format) -> bytes:
@@ -119,6 +120,40 @@ def _document(predictor: Predictor, body: bytes, proba: bool, answer: Format) ->
     return Ask(document.rows.batch, call, answer, partial(_in_document, document.form))
 
 
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body as it was before it was packed. Raises FormatUnknown, InputUnreadable, InputTooLarge."""
+    codec = _ENCODINGS.get(encoding.strip().lower(), "")
+    if codec is None:
+        return body
+    if not codec:
+        raise FormatUnknown(
+            f"foretell does not unpack the content encoding {encoding.strip()[:60]}", "Send gzip, zstd or none"
+        )
+    source, pieces, size = Source.of(body, "body", codec), [], 0
+    while piece := source.read1(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise too_large(limit)
+    return b"".join(pieces)
+
+
+def too_large(limit: int) -> InputTooLarge:
+    """What to say of a body of more than limit bytes."""
+    return InputTooLarge(
+        f"the body is over {limit / 2**20:g} MiB",
+        "Send fewer rows at a time, use foretell models predict, or raise --max-body-mb",
+    )
+
+
+def _in_pieces(reader: Reader[Any], pieces: list[tuple[Any, Batch]], row: int, reason: str) -> str:
+    for block, batch in pieces:
+        if row < batch.rows:
+            return reader.place(block, CellWrong(row, None, reason)).message
+        row -= batch.rows
+    return reason
+
+
 def _in_document(form: str, row: int, reason: str) -> str:
     path = "$.dataframe_split.data" if form == "dataframe_split" else f"$.{form}"
     return f"{path}[{row}]: {reason}"
@@ -136,7 +171,7 @@ def _format(said: str, body: bytes) -> Format:
         return JSON
     fmt = formats.by_content_type(kind)
     if fmt is None:
-        known = ", ".join(fmt.content_types[0] for fmt in (JSON, CSV, JSONL))
+        known = ", ".join(formats.content_types())
         if kind == _FORM and body.lstrip()[:1] in (b"{", b"'"):
             raise FormatUnknown(
                 "the body is sent as a form, which curl does when it is told no type",

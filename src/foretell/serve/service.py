@@ -55,11 +55,17 @@ class Service:
             self._batcher.close()
 
     def invoke(
-        self, body: bytes, content_type: str, accept: str, query: str, done: Callable[[Reply], None]
+        self,
+        body: bytes,
+        content_type: str,
+        accept: str,
+        query: str,
+        done: Callable[[Reply], None],
+        encoding: str = "",
     ) -> Waiting | None:
         """Answers one request to /invocations by calling done, at once or later. Returns what can be given up."""
         try:
-            ask = protocols.decode(self.predictor, body, content_type, accept, query)
+            ask = protocols.decode(self.predictor, body, content_type, accept, query, encoding, self.max_body)
             if ask.batch.rows == 0:
                 done(self._answered(self.predictor.empty(ask.call), ask))
                 return None

@@ -3,6 +3,7 @@ again as text, cell by distinct cell, which is also how a bad cell gets its plac
 
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,11 @@ _NUMERIC = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 @dataclass(frozen=True)
 class CsvOptions:
-    """How CSV is written: the cells' text, the delimiter (one ASCII character)."""
+    """How text is written: the cells of CSV, its delimiter (one ASCII character), and any text's encoding."""
 
     rules: TextRules = TextRules()
     delimiter: str = ","
+    encoding: str = "utf-8"
 
 
 class CsvReader:
@@ -35,6 +37,7 @@ class CsvReader:
 
     def __init__(self, text: Text, signature: Signature, keep: Keep, options: CsvOptions) -> None:
         self._name = text.name
+        self._text = text
         self._signature = signature
         self._options = options
         self._field, self._record = _patterns(options.delimiter)
@@ -42,8 +45,12 @@ class CsvReader:
         self.header = self._read_header(text)
         self._at = self._positions()
         self.kept = keep.choose(self.header, signature)
+        self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
         self._kept_at = [self.header.index(name) for name in self.kept]
         self._integers = any(column.cell.kind == "int" for column in signature.inputs)
+
+    def blocks(self) -> Iterator[Block]:
+        return self._text.blocks(self.cut)
 
     def cut(self, data: bytes) -> int:
         """Where the last whole record ends. A newline in quotes ends none; a quote counts where it opens a field."""
@@ -184,7 +191,7 @@ class CsvReader:
         """Where each input stands in the file; None for one that may be absent, and is."""
         signature, header = self._signature, self.header
         if not signature.tabular:
-            raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON")
+            raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON, Parquet or Arrow")
         if not signature.named:
             if len(header) != len(signature.inputs):
                 takes = (

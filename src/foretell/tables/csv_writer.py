@@ -1,5 +1,6 @@
 """Rows → CSV: a line a row, quotes only where a cell needs them, in Arrow's vectorised text functions."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foretell.batch import Answers
-from foretell.errors import PredictionError
+from foretell.errors import FormatUnknown, PredictionError
 from foretell.signature import listed
 from foretell.tables.kept import Kept
+from foretell.tables.spelled import text_of
 
 
 def _word(text: str) -> pa.Scalar:
@@ -19,6 +21,7 @@ def _word(text: str) -> pa.Scalar:
 
 _EMPTY = _word("")
 _QUOTE = _word('"')
+_MAX_COLUMNS = 1000
 _SPECIAL = '[",\r\n]'
 
 
@@ -30,7 +33,7 @@ class CsvWriter:
         self._header: list[str] | None = None
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
-        columns = answers.columns(self._prediction)
+        columns = list(itertools.chain.from_iterable(map(_flat, *zip(*answers.columns(self._prediction), strict=True))))
         names = [*kept.names, *(name for name, _ in columns)]
         header = b""
         if self._header is None:
@@ -70,16 +73,14 @@ class CsvWriter:
         return joined + b"\n"
 
 
-def text_of(values: np.ndarray) -> pa.Array:
-    """Numbers, booleans and dates as text; floats as doubles in their shortest form; null where not finite or NaT."""
-    if values.dtype.kind == "f":
-        wide = values.astype("float64", copy=False)
-        text = pa.array(wide, mask=~np.isfinite(wide)).cast(pa.string())
-        return pc.if_else(
-            pc.match_substring_regex(text, "^-?[0-9]+$"),
-            pc.binary_join_element_wise(text, _word(".0"), _EMPTY),
-            text,
+def _flat(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """A column a value, in C order, where a row's values are a tensor. Raises FormatUnknown for too many."""
+    if values.ndim == 1:
+        return [(name, values)]
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    if flat.shape[1] > _MAX_COLUMNS:
+        raise FormatUnknown(
+            f"the model answers with {flat.shape[1]} values a row, and CSV takes {_MAX_COLUMNS}",
+            "Use Parquet, Arrow or JSON, which hold them as one nested value",
         )
-    if values.dtype.kind == "M":
-        return pa.array([None if np.isnat(v) else str(v) for v in values], pa.string())
-    return pa.array(values).cast(pa.string())
+    return [(f"{name}_{at}", flat[:, at]) for at in range(flat.shape[1])]

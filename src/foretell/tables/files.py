@@ -1,8 +1,7 @@
-"""Input files in blocks that end at record ends, and outputs that appear whole or not at all. Used by jobs."""
+"""Inputs: their bytes, unpacked, and text in blocks that end at record ends. Used for files, pipes and bodies."""
 
 import codecs
 import contextlib
-import fcntl
 import io
 import os
 import stat
@@ -10,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
-from foretell.errors import InputTooLarge, InputUnreadable, OutputError, UsageError
-from foretell.storage import sync_folder
+from foretell.errors import InputTooLarge, InputUnreadable, UsageError
+from foretell.tables.compression import Read, inflated, sniffed, split
 
 BLOCK = 8 << 20
 _MAX_RECORD = 64 << 20
+_MAGIC = 4
 STDIN = "-"
 
 
@@ -32,23 +32,96 @@ Cut = Callable[[bytes], int]
 """Where the last whole record ends in bytes that begin with a record; 0 without a whole one."""
 
 
-class Text:
-    """A text input as UTF-8, read forward. position and size are bytes of the input; size None where unknown."""
+class Source:
+    """An input's bytes, read forward and unpacked on the way. position and size are bytes as they are stored; size is
+    None where unknown. codec: how they are packed; None for what their first bytes tell, "" for not at all."""
 
-    def __init__(self, raw: io.BufferedIOBase, name: str, encoding: str = "utf-8", size: int | None = None) -> None:
+    def __init__(self, raw: IO[bytes], name: str, size: int | None = None, codec: str | None = None) -> None:
         self.name = name
         self.size = size
         self.position = 0
         self._raw = raw
+        self._codec = codec
+        self._read: Read | None = None
+        self._head = io.BytesIO()
+        self._pushed = b""
+
+    @staticmethod
+    def of(data: bytes, name: str, codec: str = "") -> "Source":
+        return Source(io.BytesIO(data), name, len(data), codec)
+
+    def read1(self, most: int) -> bytes:
+        """At most so many bytes, at least one; none at the end."""
+        if data := self._head.read(most):
+            return data
+        if self._read is None:
+            self._read = self._opened()
+        return self._read(most)
+
+    def peek(self) -> bytes:
+        """What it begins with, a block's worth if there is as much; before anything is read."""
+        pieces, missing = [], BLOCK
+        while missing and (piece := self.read1(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
+        self._head = io.BytesIO(b"".join(pieces))
+        return self._head.getvalue()
+
+    def seekable(self, limit: int) -> IO[bytes]:
+        """All of it, from its start, as a file to seek in; a pipe is read into memory. Raises InputTooLarge."""
+        if self._raw.seekable() and not self._codec:
+            self._raw.seek(0)
+            return self._raw
+        copy = io.BytesIO()
+        while data := self.read1(BLOCK):
+            copy.write(data)
+            if copy.tell() > limit:
+                raise InputTooLarge(
+                    f"{self.name} is over {limit >> 20} MiB, too much for Parquet that comes through a pipe",
+                    "Give the file itself with -i, or send an Arrow stream, which may be of any size",
+                )
+        copy.seek(0)
+        return copy
+
+    def _opened(self) -> Read:
+        if self._codec is None:
+            head = self._stored(_MAGIC)
+            while head and len(head) < _MAGIC and (more := self._stored(_MAGIC - len(head))):
+                head += more
+            self._codec, self._pushed = sniffed(head) or "", head
+            promised = split(self.name)[1]
+            if promised and self._codec != promised:
+                raise InputUnreadable(f"{self.name} is not packed with {promised}, as its name says")
+        return inflated(self._stored, self._codec, self.name) if self._codec else self._stored
+
+    def _stored(self, most: int) -> bytes:
+        if self._pushed:
+            pushed, self._pushed = self._pushed[:most], self._pushed[most:]
+            return pushed
+        try:
+            data: bytes = self._raw.read1(most)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise InputUnreadable(f"{self.name} cannot be read: {error.strerror}") from error
+        self.position += len(data)
+        return data
+
+
+class Text:
+    """A text input as UTF-8, read forward."""
+
+    def __init__(self, source: Source, encoding: str = "utf-8") -> None:
+        self.name = source.name
+        self._source = source
         self._line = 1
         self._rest = b""
+        self._first = True
         self._ended = False
         self._decode = _decoder(encoding)
         self._mac = False
 
     @staticmethod
     def of(data: bytes, name: str) -> "Text":
-        return Text(io.BytesIO(data), name, size=len(data))
+        return Text(Source.of(data, name))
 
     def peek(self) -> bytes:
         """What comes next, at least a few bytes of it if there are any."""
@@ -104,12 +177,8 @@ class Text:
         return block
 
     def _fill(self) -> None:
-        try:
-            chunk = self._read()
-        except OSError as error:
-            raise InputUnreadable(f"{self.name} cannot be read: {error.strerror}") from error
-        first = self.position == 0
-        self.position += len(chunk)
+        chunk = self._read()
+        first, self._first = self._first, False
         self._ended = not chunk
         try:
             data = self._decode(chunk, self._ended)
@@ -127,7 +196,7 @@ class Text:
         """A block's worth, or the rest. In pieces: a signal is answered between them, also where a pipe is silent."""
         pieces: list[bytes] = []
         missing = BLOCK
-        while missing and (piece := self._raw.read1(missing)):
+        while missing and (piece := self._source.read1(missing)):
             pieces.append(piece)
             missing -= len(piece)
         return b"".join(pieces)
@@ -162,10 +231,10 @@ def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
 
 
 @contextlib.contextmanager
-def open_input(path: str, encoding: str = "utf-8") -> Iterator[Text]:
+def open_input(path: str) -> Iterator[Source]:
     """Opens a file, or stdin for "-". Raises InputUnreadable."""
     if path == STDIN:
-        yield Text(cast(io.BufferedIOBase, sys.stdin.buffer), "stdin", encoding)
+        yield Source(sys.stdin.buffer, "stdin")
         return
     try:
         raw = Path(path).open("rb")  # noqa: SIM115
@@ -175,75 +244,4 @@ def open_input(path: str, encoding: str = "utf-8") -> Iterator[Text]:
         raise InputUnreadable(f"{path} cannot be read: {error.strerror}") from error
     with raw:
         status = os.fstat(raw.fileno())
-        yield Text(raw, path, encoding, status.st_size if stat.S_ISREG(status.st_mode) else None)
-
-
-class Output:
-    """A file that appears under its name when it is committed, and not before; what was there stays until then.
-
-    It grows as a draft beside its target, which only one writer at a time can hold.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._target = path.resolve()
-        self._draft = self._target.with_name(f".{self._target.name}.draft")
-        try:
-            self._file = os.fdopen(os.open(self._draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise OutputError(
-                f"{path} is being written by another foretell", "Wait for it, or give another output"
-            ) from None
-        self._file.truncate(0)
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
-
-    def commit(self) -> None:
-        """Makes it durable and puts it in place of what was there."""
-        try:
-            self._file.flush()
-            with contextlib.suppress(FileNotFoundError):
-                os.fchmod(self._file.fileno(), self._target.stat().st_mode & 0o777)
-            os.fsync(self._file.fileno())
-            self._draft.replace(self._target)
-            sync_folder(self._target.parent)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
-        finally:
-            self._close()
-
-    def discard(self) -> None:
-        """Leaves no trace; harmless after commit."""
-        if not self._file.closed:
-            with contextlib.suppress(FileNotFoundError):
-                self._draft.unlink()
-            self._close()
-
-    def _close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-class Stdout:
-    """Standard output, which nothing can be taken back from. A reader that left is no error."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def write(self, data: bytes) -> None:
-        self._stream.write(data)
-
-    def commit(self) -> None:
-        self._stream.flush()
-
-    def discard(self) -> None:
-        """What was written stays."""
+        yield Source(raw, path, status.st_size if stat.S_ISREG(status.st_mode) else None)

@@ -1,51 +1,65 @@
 """Which formats there are: their suffixes, content types, readers and writers. One table for files and for bodies."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from foretell.batch import Answers
 from foretell.errors import CellWrong, FormatUnknown
 from foretell.rows import RowDecoder
-from foretell.tables import json_document
+from foretell.tables import compression, json_document
+from foretell.tables.arrow_ipc import ArrowTable
+from foretell.tables.arrow_rows import TableReader
 from foretell.tables.csv_reader import CsvOptions, CsvReader
 from foretell.tables.csv_writer import CsvWriter
-from foretell.tables.files import Block, Text
+from foretell.tables.files import Source, Text
 from foretell.tables.json_lines import JsonLinesReader, JsonLinesWriter
 from foretell.tables.kept import Keep, Kept, Rows
+from foretell.tables.table_writer import TableWriter
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format. streamed: whether it can be read and written piece by piece, at any size."""
+    """A format. streamed: whether it can be read and written piece by piece, at any size. text: whether it is text,
+    which may be packed as a whole; the others are packed inside."""
 
     name: str
     suffixes: tuple[str, ...]
     content_types: tuple[str, ...]
-    streamed: bool
+    streamed: bool = True
+    text: bool = True
 
 
-CSV = Format("csv", (".csv",), ("text/csv", "application/csv"), True)
+CSV = Format("csv", (".csv",), ("text/csv", "application/csv"))
 JSONL = Format(
     "jsonl",
     (".jsonl", ".ndjson"),
     ("application/jsonl", "application/jsonlines", "application/x-ndjson", "application/x-jsonlines"),
-    True,
 )
-JSON = Format("json", (".json",), ("application/json",), False)
-FORMATS = {fmt.name: fmt for fmt in (CSV, JSONL, JSON)}
+JSON = Format("json", (".json",), ("application/json",), streamed=False)
+PARQUET = Format(
+    "parquet", (".parquet", ".pq"), ("application/vnd.apache.parquet", "application/x-parquet"), text=False
+)
+ARROW = Format("arrow", (".arrow", ".feather", ".ipc"), ("application/vnd.apache.arrow.file",), text=False)
+ARROW_STREAM = Format("arrow", (".arrows",), ("application/vnd.apache.arrow.stream",), text=False)
+FORMATS = {fmt.name: fmt for fmt in (CSV, JSONL, JSON, PARQUET, ARROW)}
+_SPELLED = (*FORMATS.values(), ARROW_STREAM)
+"""With the other way to write Arrow; both are read alike."""
+
+Piece = TypeVar("Piece")
 
 
-class Reader(Protocol):
-    """Reads blocks of one input. kept: the columns that are carried along."""
+class Reader(Protocol[Piece]):
+    """Reads an input in pieces: blocks of bytes, or record batches. no_rows: the carried columns without a row."""
 
-    kept: list[str]
+    no_rows: Kept
 
-    def cut(self, data: bytes) -> int: ...
+    def blocks(self) -> Iterator[Piece]: ...
 
-    def parse(self, block: Block) -> Rows: ...
+    def parse(self, block: Piece) -> Rows: ...
 
-    def place(self, block: Block, error: CellWrong) -> CellWrong: ...
+    def place(self, block: Piece, error: CellWrong) -> CellWrong: ...
 
 
 class Writer(Protocol):
@@ -57,22 +71,36 @@ class Writer(Protocol):
 
 
 def by_suffix(path: str, what: str) -> Format:
-    """The format that a file's name tells. Raises FormatUnknown."""
-    suffix = Path(path).suffix.lower()
-    for fmt in FORMATS.values():
+    """The format that a file's name tells, which may end in .gz or .zst. Raises FormatUnknown."""
+    inner, codec = compression.split(path)
+    suffix = Path(inner).suffix.lower()
+    for fmt in _SPELLED:
         if suffix in fmt.suffixes:
+            if codec and not fmt.text:
+                raise FormatUnknown(f"{path}: {fmt.name} is compressed inside, not as a whole", f"Name it {inner}")
             return fmt
-    known = ", ".join(suffix for fmt in FORMATS.values() for suffix in fmt.suffixes)
-    raise FormatUnknown(f"{path}: the {what}'s format cannot be told from its name", f"Known endings: {known}")
+    known = ", ".join(suffix for fmt in _SPELLED for suffix in fmt.suffixes)
+    raise FormatUnknown(
+        f"{path}: the {what}'s format cannot be told from its name", f"Known endings: {known}; .csv.gz and the like"
+    )
 
 
 def by_content_type(kind: str) -> Format | None:
     """The format of a media type, without parameters and in lower case; None for one that is not ours."""
-    return next((fmt for fmt in FORMATS.values() if kind in fmt.content_types), None)
+    return next((fmt for fmt in _SPELLED if kind in fmt.content_types), None)
+
+
+def content_types() -> list[str]:
+    """One for each format, the first of its own."""
+    return [fmt.content_types[0] for fmt in _SPELLED]
 
 
 def sniffed(head: bytes) -> Format:
-    """The format of a stream without a name: JSON or JSON Lines where it begins like them, else CSV."""
+    """The format of a stream without a name: by its first bytes, where they tell; else CSV."""
+    if head[:4] == b"PAR1":
+        return PARQUET
+    if head[:6] == b"ARROW1" or head[:4] == b"\xff\xff\xff\xff":
+        return ARROW
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] not in (b"{", b"["):
         return CSV
@@ -81,13 +109,24 @@ def sniffed(head: bytes) -> Format:
     return JSONL if whole else JSON
 
 
-def reader(fmt: Format, text: Text, decoder: RowDecoder, keep: Keep, options: CsvOptions) -> Reader:
-    """A reader for a streamed format."""
+def reader(
+    fmt: Format,
+    source: Source,
+    decoder: RowDecoder,
+    keep: Keep,
+    options: CsvOptions,
+    limit: int | None = None,
+) -> Reader[Any]:
+    """A reader for a streamed format. limit: bytes that a table may take when unpacked."""
     if fmt is CSV:
-        return CsvReader(text, decoder.signature, keep, options)
+        return CsvReader(Text(source, options.encoding), decoder.signature, keep, options)
     if fmt is JSONL:
-        return JsonLinesReader(text, decoder, keep)
-    raise FormatUnknown(f"{fmt.name} is read whole")
+        return JsonLinesReader(Text(source, options.encoding), decoder, keep)
+    if fmt is PARQUET:
+        from foretell.tables.parquet import ParquetTable
+
+        return TableReader(ParquetTable(source, limit), source.name, decoder.signature, keep, limit)
+    return TableReader(ArrowTable(source, limit), source.name, decoder.signature, keep, limit)
 
 
 def writer(fmt: Format, prediction: str = "prediction") -> Writer:
@@ -96,4 +135,6 @@ def writer(fmt: Format, prediction: str = "prediction") -> Writer:
         return CsvWriter(prediction)
     if fmt is JSONL:
         return JsonLinesWriter(prediction)
-    return json_document.DocumentWriter()
+    if fmt is JSON:
+        return json_document.DocumentWriter()
+    return TableWriter(prediction, {PARQUET: "parquet", ARROW: "file", ARROW_STREAM: "stream"}[fmt])

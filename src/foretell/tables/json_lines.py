@@ -1,6 +1,9 @@
 """JSON Lines ⇄ rows: an object a line, or an array in column order."""
 
+from collections.abc import Iterator
+
 import msgspec
+import pyarrow as pa
 
 from foretell.batch import Answers, plain
 from foretell.errors import CellWrong, InputUnreadable
@@ -8,9 +11,9 @@ from foretell.rows import RowDecoder, place_in_json
 from foretell.strict_json import strict_json
 from foretell.tables.files import Block, Text
 from foretell.tables.kept import Keep, Kept, Rows, clash_of
+from foretell.tables.spelled import JSON
 
 _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ENCODER = msgspec.json.Encoder()
 
 
 class JsonLinesReader:
@@ -18,9 +21,14 @@ class JsonLinesReader:
 
     def __init__(self, text: Text, decoder: RowDecoder, keep: Keep) -> None:
         self._name = text.name
+        self._text = text
         self._decoder = decoder
         self._keep = keep
         self.kept = self._choose(text)
+        self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
+
+    def blocks(self) -> Iterator[Block]:
+        return self._text.blocks(self.cut)
 
     def cut(self, data: bytes) -> int:
         return data.rfind(b"\n") + 1
@@ -89,7 +97,7 @@ class JsonLinesWriter:
             if clash := carried.keys() & set(names):
                 raise clash_of(min(clash))
             records.append({**carried, **dict(zip(names, row, strict=True))})
-        return _ENCODER.encode_lines(records)
+        return JSON.encode_lines(records)
 
     def end(self) -> bytes:
         return b""

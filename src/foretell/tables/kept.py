@@ -10,6 +10,7 @@ import pyarrow as pa
 from foretell.batch import Batch
 from foretell.errors import FormWrong, InputUnreadable, UsageError
 from foretell.signature import Signature, listed
+from foretell.tables.spelled import as_text, as_values
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,27 @@ NONE = Keep(())
 
 @dataclass(frozen=True)
 class Kept:
-    """Carried cells. texts: a column of text each, null where the cell was empty; records: or a JSON object a row."""
+    """Carried cells. columns: an Arrow array each, of text where the input is; records: or a JSON object a row."""
 
     names: list[str] = field(default_factory=list)
-    texts: list[pa.Array] = field(default_factory=list)
+    columns: list[pa.Array] = field(default_factory=list)
     records: list[dict[str, msgspec.Raw]] | None = None
 
     def as_text(self) -> list[pa.Array]:
         """A string array each: JSON strings as their text, null as null, other JSON values as they were written."""
         if self.records is None:
-            return self.texts
+            return [as_text(column) for column in self.columns]
         return [pa.array([_text(row.get(name)) for row in self.records], pa.string()) for name in self.names]
+
+    def as_arrays(self) -> list[pa.Array]:
+        """An array each, of the type that the input gave it; text where that gave none."""
+        return self.columns if self.records is None else self.as_text()
 
     def as_records(self, rows: int) -> list[dict[str, Any]]:
         """An object a row, ready for JSON; text stays text."""
         if self.records is not None:
             return list(self.records)
-        columns = [column.to_pylist() for column in self.texts]
+        columns = [as_values(column) for column in self.columns]
         if not columns:
             return [{} for _ in range(rows)]
         return [dict(zip(self.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
@@ -82,7 +87,7 @@ class Rows:
     def slice(self, start: int, stop: int) -> "Rows":
         kept = Kept(
             self.kept.names,
-            [column.slice(start, stop - start) for column in self.kept.texts],
+            [column.slice(start, stop - start) for column in self.kept.columns],
             None if self.kept.records is None else self.kept.records[start:stop],
         )
         return Rows(self.batch[start:stop], kept)

@@ -1,0 +1,191 @@
+"""Arrow IPC, file or stream, read forward message by message. Every message is looked at before Arrow unpacks it: what
+it says of its size is bounded, and an input that is cut short is an error."""
+
+import struct
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from foretell.errors import ForetellError, InputUnreadable
+from foretell.tables.arrow_rows import too_large
+from foretell.tables.files import Source
+
+_FILE = b"ARROW1"
+_MARK = b"\xff\xff\xff\xff"
+_MAX_METADATA = 256 << 20
+_MAX_BATCH = 16 << 30
+_DICTIONARY, _RECORDS = 2, 3
+
+
+class ArrowTable:
+    """An Arrow IPC file or stream. limit: bytes that all of it may take when unpacked; None bounds each batch alone.
+
+    Raises InputUnreadable, InputTooLarge.
+    """
+
+    def __init__(self, source: Source, limit: int | None) -> None:
+        self._name = source.name
+        self._messages = _Messages(source, limit)
+        try:
+            self.schema: pa.Schema = pa.ipc.read_schema(pa.py_buffer(self._messages.first()))
+            self.schema.names  # noqa: B018  may not be text
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _unreadable(self._name, error) from error
+
+    def batches(self, columns: list[int], rows: int) -> Iterator[pa.RecordBatch]:
+        try:
+            options = pa.ipc.IpcReadOptions(included_fields=columns)
+            with pa.ipc.open_stream(pa.PythonFile(self._messages, "r"), options=options) as reader:
+                for batch in reader:
+                    batch.validate(full=True)
+                    yield batch
+        except ForetellError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+            raise _unreadable(self._name, error) from error
+
+
+class _Messages:
+    """A file for Arrow to read the stream from, which gives it whole, bounded messages."""
+
+    closed = False
+
+    def __init__(self, source: Source, limit: int | None) -> None:
+        self._source = source
+        self._limit = _MAX_BATCH if limit is None else limit
+        self._whole = limit is not None
+        self._held = 0
+        self._ended = False
+        self._parts: list[bytes] = []
+        head = self._exactly(4)
+        self._is_file = head == _FILE[:4]
+        if self._is_file and self._exactly(4)[:2] == _FILE[4:]:
+            head = self._exactly(4)
+        if head != _MARK:
+            hint = "A Feather file of version 1 is to be written again" if head == b"FEA1" else ""
+            raise InputUnreadable(f"{source.name} is no Arrow IPC file or stream: it begins otherwise", hint)
+        self._next(head)
+
+    def first(self) -> bytes:
+        """The message that comes first, which holds the schema."""
+        return b"".join(self._parts)
+
+    def read(self, count: int) -> bytes:
+        while sum(map(len, self._parts)) < count and not self._ended:
+            self._next(self._exactly(4))
+        if self._parts and len(self._parts[0]) == count:
+            return self._parts.pop(0)
+        data = b"".join(self._parts)
+        self._parts = [data[count:]] if len(data) > count else []
+        return data[:count]
+
+    def close(self) -> None:
+        """The source's owner closes it."""
+
+    def _next(self, mark: bytes) -> None:
+        """Takes in one message, or the end of the stream."""
+        size = self._exactly(4)
+        (count,) = struct.unpack("<i", size)
+        if mark != _MARK or not 0 <= count <= _MAX_METADATA:
+            raise InputUnreadable(f"{self._source.name} is damaged: an Arrow message begins with no length")
+        self._parts += [mark, size]
+        if count == 0:
+            self._ended = True
+            self._check_end()
+            return
+        metadata = self._exactly(count)
+        try:
+            kind, header, body_size = _message(metadata)
+            self._bound(body_size)
+            body = self._exactly(body_size)
+            if kind in (_DICTIONARY, _RECORDS):
+                size_ = _unpacked_size(metadata, header if kind == _RECORDS else _child(metadata, header, 1), body)
+                self._bound(size_)
+                self._held += size_ if self._whole or kind == _DICTIONARY else 0
+        except struct.error as error:
+            raise InputUnreadable(f"{self._source.name} is damaged: an Arrow message cannot be read") from error
+        self._parts += [part for part in (metadata, body) if part]
+
+    def _bound(self, size: int) -> None:
+        if size < 0:
+            raise InputUnreadable(f"{self._source.name} is damaged: an Arrow message has no length")
+        if self._held + size > self._limit:
+            raise too_large(self._source.name, self._limit)
+
+    def _check_end(self) -> None:
+        """After a stream comes nothing; after that of a file its footer, with its length and a mark."""
+        tail = b""
+        while piece := self._source.read1(_MAX_METADATA):
+            tail += piece
+            if len(tail) > _MAX_METADATA:
+                break
+        if not self._is_file and tail:
+            raise InputUnreadable(f"{self._source.name} goes on after the end of its Arrow stream", "One stream a file")
+        whole = tail[-6:] == _FILE and len(tail) >= 10 and struct.unpack("<i", tail[-10:-6])[0] == len(tail) - 10
+        if self._is_file and not whole:
+            raise _cut_short(self._source.name)
+
+    def _exactly(self, count: int) -> bytes:
+        pieces: list[bytes] = []
+        while count and (piece := self._source.read1(count)):
+            pieces.append(piece)
+            count -= len(piece)
+        if count:
+            raise _cut_short(self._source.name)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _message(metadata: bytes) -> tuple[int, int, int]:
+    """(kind, where its header stands, the body's size) of a message, by Arrow's Message.fbs. Raises struct.error."""
+    (root,) = struct.unpack_from("<I", metadata)
+    kind, body = _slot(metadata, root, 1), _slot(metadata, root, 3)
+    return (
+        metadata[kind] if kind else 0,
+        _child(metadata, root, 2),
+        struct.unpack_from("<q", metadata, body)[0] if body else 0,
+    )
+
+
+def _unpacked_size(metadata: bytes, header: int, body: bytes) -> int:
+    """What a batch's buffers take: packed ones begin with the size that they say to have. Raises struct.error."""
+    if not _slot(metadata, header, 3):
+        return len(body)
+    vector = _child(metadata, header, 2)
+    (count,) = struct.unpack_from("<I", metadata, vector)
+    total = 0
+    for at in range(vector + 4, vector + 4 + min(count, len(metadata)) * 16, 16):
+        start, length = struct.unpack_from("<qq", metadata, at)
+        (said,) = struct.unpack_from("<q", body, start) if 0 <= start <= len(body) - 8 and length >= 8 else (0,)
+        total += length if said < 0 else said
+    return max(total, len(body))
+
+
+def _slot(data: bytes, table: int, field: int) -> int:
+    """Where a flatbuffer table's field stands; 0 where it is not set. Raises struct.error."""
+    (back,) = struct.unpack_from("<i", data, table)
+    vtable = table - back
+    if vtable < 0:
+        raise struct.error
+    (size,) = struct.unpack_from("<H", data, vtable)
+    offset = 4 + 2 * field
+    here = struct.unpack_from("<H", data, vtable + offset)[0] if offset < size else 0
+    if table + here >= len(data):
+        raise struct.error
+    return table + here if here else 0
+
+
+def _child(data: bytes, table: int, field: int) -> int:
+    """Where the table or vector stands that a field points to. Raises struct.error."""
+    at = _slot(data, table, field)
+    if not at:
+        raise struct.error
+    return at + int(struct.unpack_from("<I", data, at)[0])
+
+
+def _cut_short(name: str) -> InputUnreadable:
+    return InputUnreadable(f"{name} is cut short: its Arrow stream does not end", "Copy it again")
+
+
+def _unreadable(name: str, error: BaseException) -> InputUnreadable:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputUnreadable(f"{name} cannot be read as Arrow IPC: {reason[:200]}")
