@@ -188,9 +188,11 @@ class Connection:
         return Stumble(_reason(error))
 
     def _down(self, stumble: Stumble) -> RegistryDown:
-        hint = "Is the address right, and the tracking server up? It was asked several times"
-        if stumble.why == "HTTP 503":
-            hint = "Is the tracking server overloaded, or was it started without --serve-artifacts?"
+        hints = {
+            "HTTP 503": "Is the tracking server overloaded, or was it started without --serve-artifacts?",
+            "timed out": f"It had {self._timeout} s; MLFLOW_HTTP_REQUEST_TIMEOUT gives it more",
+        }
+        hint = hints.get(stumble.why, "Is the address right, and the tracking server up?")
         return RegistryDown(f"{self.address} does not answer: {stumble.why}", hint)
 
 

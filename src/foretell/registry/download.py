@@ -27,7 +27,7 @@ DEEPEST = 16
 
 _PIECE = 1 << 20
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
-_HINT = "Start the server with --serve-artifacts and log the model to it, or copy the model here: -m FOLDER"
+_PROXY = "Start the server with --serve-artifacts and log the model to it, or copy the model here: -m FOLDER"
 
 Files = dict[str, int | None]
 """{"a/b": bytes}, None where the server does not say."""
@@ -99,43 +99,43 @@ def proxied(store: RestStore, location: str) -> str:
     except ValueError:
         raise _refused(store, "gives a malformed address for the model") from None
     scheme, path = parts.scheme.lower(), parts.path
-    if scheme in ("http", "https", "mlflow-artifacts"):
-        own = parts.netloc == "" if scheme == "mlflow-artifacts" else False
-        if not own and not store.server.same_server(parts.netloc, store.server.scheme if scheme[0] == "m" else scheme):
-            raise _refused(store, f"says that the model lies on another server ({scheme}:), which is not asked")
-        before, route, after = path.partition(f"{ROUTE}/")
-        if scheme != "mlflow-artifacts" and (not route or before != store.server.path):
+    if scheme in ("http", "https"):
+        ours = store.server.same_server(parts.netloc, scheme)
+        before, _, path = path.partition(f"{ROUTE}/")
+        if ours and before != store.server.path:
             raise _refused(store, "says that the model lies at an address that is no artifact's")
-        path = path if scheme == "mlflow-artifacts" else after
-        names = [name for name in path.split("/") if name]
-        if parts.query or parts.fragment or not names:
-            raise _refused(store, "gives a malformed address for the model")
-        return "/".join(_checked(store, name) for name in names)
-    if scheme in ("", "file"):
-        raise _refused(store, f"says that the model lies in a folder of the server's own ({path[:200]})")
-    raise _refused(store, f"says that the model lies in {scheme[:20]}: storage, which foretell does not read")
+    elif scheme == "mlflow-artifacts":
+        ours = parts.netloc == "" or store.server.same_server(parts.netloc, store.server.scheme)
+    elif scheme in ("", "file"):
+        raise _refused(store, f"says that the model lies in a folder of the server's own ({path[:200]})", _PROXY)
+    else:
+        raise _refused(
+            store, f"says that the model lies in {scheme[:20]}: storage, which foretell does not read", _PROXY
+        )
+    if not ours:
+        raise _refused(store, f"says that the model lies on another server ({scheme}:), which is not asked", _PROXY)
+    names = [name for name in path.split("/") if name]
+    if parts.query or parts.fragment or not names:
+        raise _refused(store, "gives a malformed address for the model")
+    return "/".join(_checked(store, name) for name in names)
 
 
+@dataclass
 class _File:
-    """One file on its way."""
+    """One file on its way. size: as listed. budget: bytes that it may have where none is. done: bytes on disk."""
 
-    def __init__(
-        self,
-        store: RestStore,
-        remote: str,
-        target: Path,
-        size: int | None,
-        budget: int,
-        told: Callable[[int], None] | None,
-    ) -> None:
-        self.store = store
-        self.remote = remote
-        self.target = target
-        self.size = size
-        self.most = budget if size is None else size
-        self.told = told
-        self.done = 0
-        self.validator = ""
+    store: RestStore
+    remote: str
+    target: Path
+    size: int | None
+    budget: int
+    told: Callable[[int], None] | None
+    done: int = 0
+    validator: str = ""
+
+    @property
+    def most(self) -> int:
+        return self.budget if self.size is None else self.size
 
     def fetch(self) -> int:
         """Its bytes. Whatever the answers, the file ends whole or an error is raised."""
@@ -263,12 +263,12 @@ def _checked(store: RestStore, name: str) -> str:
         name in ("", ".", "..")
         or len(name.encode("utf-8", "replace")) > 200
         or not name.isprintable()
-        or any(mark in name for mark in '/\\:"<>|?*')
+        or any(mark in name for mark in "/\\:")
         or name[0] in "~ "
         or name[-1] in ". "
         or _DEVICE.fullmatch(name)
     ):
-        raise _refused(store, f"lists the file {name[:100]!r}, which cannot be a file's name here")
+        raise _refused(store, f"names {name[:100]!r}, which cannot be a file's name here")
     return name
 
 
@@ -277,8 +277,8 @@ def _validator(etag: str | None) -> str:
     return etag if etag and re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', etag) else ""
 
 
-def _refused(store: RestStore, what: str) -> ModelUnreadable:
-    return ModelUnreadable(f"{store.address} {what}", _HINT)
+def _refused(store: RestStore, what: str, hint: str = "Nothing of the model was fetched") -> ModelUnreadable:
+    return ModelUnreadable(f"{store.address} {what}", hint)
 
 
 def _tell(progress: Progress, before: int, total: int, done: int) -> None:
