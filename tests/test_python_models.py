@@ -52,7 +52,8 @@ def _theirs(folder: Path, columns: list[str], rows: list[Any]) -> Any:
             return loaded.predict(np.array(rows, schema.inputs[0].type))
         frame = pd.DataFrame(rows, columns=columns)
         present = [spec for spec in schema.inputs if spec.required]
-        frame = frame[[spec.name for spec in present]].astype({spec.name: spec.type.to_numpy() for spec in present})
+        kinds = {spec.name: object if str(spec.type).endswith("string") else spec.type.to_numpy() for spec in present}
+        frame = frame[list(kinds)].astype(kinds)
         return loaded.predict(frame)
 
 
@@ -72,7 +73,7 @@ def test_answers_are_mlflows(version: str, name: str, flavours: Path) -> None:
         theirs += np.asarray(_theirs(folder, columns, padded)).tolist()[: len(piece)]
     ours = np.asarray(opened.predict(rows)).tolist()
     assert len(rows) == len(ours)
-    np.testing.assert_array_equal(np.array(ours, object), np.array(theirs, object))
+    assert repr(theirs) == repr(ours)
 
 
 def test_params_reach_the_model(flavours: Path) -> None:
@@ -304,7 +305,7 @@ def test_several_columns_are_several_outputs() -> None:
 )
 def test_an_answer_that_cannot_be_shown_is_said(answer: Any) -> None:
     """What is not one value a row, or has no form in a table, is an error that names it."""
-    with pytest.raises(PredictionError, match="the model (answered|gave)"):
+    with pytest.raises(PredictionError, match=r"the model (answered|gave)"):
         outputs_of(answer)
 
 
