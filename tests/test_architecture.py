@@ -31,11 +31,14 @@ SEAMS = {
     "click": {"cli"},
     "httptools": {"serve/http"},
     "joblib": {"models/sklearn_files"},
+    "mlflow": {"models/pyfunc"},
     "onnxruntime": {"models/onnx"},
-    "pandas": {"models/sklearn", "frames"},
+    "pandas": {"models/pyfunc", "models/sklearn", "models/statsmodels", "frames"},
     "polars": {"frames"},
     "rich": {"cli/bar"},
     "skops": {"models/sklearn_files"},
+    "statsmodels": {"models/statsmodels"},
+    "torch": {"models/torch", "models/torch_program"},
     "uvicorn": {"serve/http", "serve/server"},
     "yaml": {"models/mlmodel"},
 }
@@ -124,7 +127,9 @@ def test_foreign_libraries_enter_at_their_seams() -> None:
     assert [] == sorted(set(wrong))
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "pandas", "polars", "skops", "joblib"])
+@pytest.mark.parametrize(
+    "library", ["joblib", "mlflow", "onnxruntime", "pandas", "polars", "skops", "statsmodels", "torch"]
+)
 def test_heavy_libraries_are_imported_when_used(library: str) -> None:
     """What a model needs is loaded with that model, not with foretell."""
     eager = [found.module for found in imports() if found.target.split(".")[0] == library and not found.lazy]
