@@ -114,8 +114,6 @@ def _statsmodels(folder: Path, frame: pd.DataFrame) -> None:
     signature = infer_signature(columns)
     signature.inputs = schema
     mlflow.statsmodels.save_model(fitted, folder / "formula", signature=signature, pip_requirements=[])
-    columns = columns.copy()
-    columns.loc[[3, 40], "b"] = np.nan
     _rows(folder, "formula", columns)
 
 

@@ -52,7 +52,8 @@ def _theirs(folder: Path, columns: list[str], rows: list[Any]) -> Any:
             return loaded.predict(np.array(rows, schema.inputs[0].type))
         frame = pd.DataFrame(rows, columns=columns)
         present = [spec for spec in schema.inputs if spec.required]
-        frame = frame[[spec.name for spec in present]].astype({spec.name: spec.type.to_numpy() for spec in present})
+        kinds = {spec.name: object if str(spec.type).endswith("string") else spec.type.to_numpy() for spec in present}
+        frame = frame[list(kinds)].astype(kinds)
         return loaded.predict(frame)
 
 
@@ -72,7 +73,7 @@ def test_answers_are_mlflows(version: str, name: str, flavours: Path) -> None:
         theirs += np.asarray(_theirs(folder, columns, padded)).tolist()[: len(piece)]
     ours = np.asarray(opened.predict(rows)).tolist()
     assert len(rows) == len(ours)
-    np.testing.assert_array_equal(np.array(ours, object), np.array(theirs, object))
+    assert repr(theirs) == repr(ours)
 
 
 def test_params_reach_the_model(flavours: Path) -> None:
@@ -97,6 +98,7 @@ def test_an_optional_column_is_absent_or_whole_numbers(flavours: Path) -> None:
 def test_missing_cells_have_one_answer_a_row(flavours: Path) -> None:
     """A formula that drops rows with missing values still answers every row, with null."""
     _, rows = rows_of(flavours, "mlflow3/formula")
+    rows[3][2] = rows[40][2] = None
     answers = library.load(str(flavours / "mlflow3" / "formula"), trust=True).predict(rows)
     assert [3, 40] == np.flatnonzero(np.isnan(answers)).tolist()
 

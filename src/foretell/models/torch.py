@@ -4,6 +4,7 @@ the caller parallelises, and sums do not depend on how many cores there are."""
 import importlib
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def _weights(path: Path) -> str:
     import torch
 
     try:
-        held = torch.load(path, map_location="meta", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            held = torch.load(path, map_location="meta", weights_only=True)
     except pickle.UnpicklingError:
         return ""
     except Exception as error:
