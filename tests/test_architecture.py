@@ -141,7 +141,8 @@ def test_foreign_libraries_enter_at_their_seams() -> None:
 
 
 @pytest.mark.parametrize(
-    "library", ["catboost", "lightgbm", "onnxruntime", "pandas", "polars", "skops", "joblib", "xgboost"]
+    "library",
+    "catboost joblib lightgbm mlflow onnxruntime pandas polars skops statsmodels torch xgboost".split(),
 )
 def test_heavy_libraries_are_imported_when_used(library: str) -> None:
     """What a model needs is loaded with that model, not with foretell."""

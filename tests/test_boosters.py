@@ -147,6 +147,7 @@ def same(one: Any, other: Any) -> bool:
     return one.dtype == other.dtype and bool(np.array_equal(one, other))
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["xgb_classifier", "xgb_early", "xgb_booster", "lgb_classifier", "lgb_ranker"])
 @pytest.mark.parametrize("by", ["mlflow3", "mlflow2"])
 def test_answers_are_mlflows(by: str, name: str, flavours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +155,7 @@ def test_answers_are_mlflows(by: str, name: str, flavours: Path, monkeypatch: py
     assert_as_mlflow(flavours, f"{by}/{name}", monkeypatch)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["cb_classifier", "cb_regressor", "lgb_booster"])
 def test_answers_are_mlflows_too(name: str, flavours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So do CatBoost's formats, with strings and whole numbers as categories, and LightGBM's text."""
@@ -260,11 +262,10 @@ HOSTILE = {
     "lgb empty.txt": lambda _: b"",
     "lgb prose.txt": lambda _: b"tree of life\n" * 50,
     "lgb cut.txt": lambda flavours: (flavours / TEXT).read_bytes()[:2000],
-    "lgb cut tail.txt": lambda flavours: (flavours / TEXT).read_bytes().partition(b"[boosting")[0] + b"[",
     "lgb far column.txt": edited(TEXT, r"split_feature=\d", "split_feature=9"),
     "lgb circle.txt": edited(TEXT, r"left_child=\d", "left_child=0"),
-    "lgb no leaf.txt": edited(TEXT, r"leaf_value=\S", "leaf_value= "),
-    "lgb sizes.txt": edited(TEXT, r"tree_sizes=\d", "tree_sizes=9"),
+    "lgb no leaf.txt": edited(TEXT, r"leaf_value=", "leaf_volue="),
+    "lgb sizes.txt": edited(TEXT, r"tree_sizes=\d\d", "tree_sizes=11"),
     "lgb classes.txt": edited(TEXT, r"num_class=1", "num_class=7"),
     "cb empty.cbm": lambda _: b"",
     "cb garbage.cbm": lambda _: b"CBM1" + bytes(range(256)) * 4,
@@ -281,6 +282,18 @@ def test_hostile_files_are_refused(name: str, flavours: Path, tmp_path: Path) ->
         predictor.open(str(path))
     assert path.name in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_what_only_training_needs_is_not_read(flavours: Path, tmp_path: Path) -> None:
+    """LightGBM's parser of parameters crashes on a cut one; they say nothing about predicting."""
+    whole = (flavours / TEXT).read_bytes()
+    path = tmp_path / "cut tail.txt"
+    path.write_bytes(whole.partition(b"[boosting")[0] + b"[")
+    rows = rows_of(flavours, "mlflow3/bare.txt")[1]
+    assert same(
+        library.load(str(flavours / TEXT)).predict(np.array(rows, float)),
+        library.load(str(path)).predict(np.array(rows, float)),
+    )
 
 
 @pytest.mark.parametrize("name", ["xgb far child.json", "lgb circle.txt", "cb garbage.cbm"])
@@ -325,7 +338,7 @@ def test_a_skops_files_booster_is_checked_too(flavours: Path, tmp_path: Path) ->
         for entry in old.namelist():
             content = old.read(entry)
             new.writestr(entry, content.replace(b"split_feature=", b"split_feature=-", 1))
-    with pytest.raises(ModelUnreadable, match=r"a split's column is not there|tree 1 does not stand"):
+    with pytest.raises(ModelUnreadable, match=r"tree 1 does not stand"):
         predictor.open(str(folder))
 
 
@@ -335,5 +348,5 @@ def test_a_class_that_is_none_of_the_librarys_is_refused(flavours: Path, tmp_pat
     (tmp_path / "model.ubj").write_bytes((stored / "model.ubj").read_bytes())
     text = (stored / "MLmodel").read_text().replace("xgboost.sklearn.XGBClassifier", "os.system")
     (tmp_path / "MLmodel").write_text(text)
-    with pytest.raises(ModelUnreadable, match=r"os.system"):
+    with pytest.raises(ModelUnreadable, match=r"os\.system"):
         predictor.open(str(tmp_path))

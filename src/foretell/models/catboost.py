@@ -47,17 +47,14 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
 
 def _read(catboost: Any, kind: str | None, form: str, path: Path) -> Any:
     """A bare file does not say which class trained it: a classifier where it names classes."""
-    data = path.read_bytes()
     if form == "cbm":
-        check(data, path)
+        check(path.read_bytes(), path)
     try:
         loaded = getattr(catboost, kind or "CatBoostClassifier")()
-        if form == "cbm":
-            loaded.load_model(blob=data)
-        else:
-            loaded.load_model(str(path), form)
+        # From a path: from bytes the library forgets the loss, by which it answers with counts or their logarithms.
+        loaded.load_model(str(path.absolute()), form)
         if kind is None and not len(loaded.classes_):
-            loaded = catboost.CatBoostRegressor().load_model(blob=data)
+            loaded = catboost.CatBoostRegressor().load_model(str(path.absolute()), form)
     except (catboost.CatBoostError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelUnreadable(f"{path} cannot be loaded: {reason}") from error
