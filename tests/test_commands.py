@@ -326,6 +326,7 @@ EVERY_ERROR = {
     "ServerError": (1, 503),
     "ModelError": (3, 500),
     "ModelNotFound": (3, 404),
+    "RegistryDown": (3, 500),
     "ModelUnreadable": (3, 500),
     "ModelUntrusted": (3, 500),
     "LibraryMissing": (3, 500),
