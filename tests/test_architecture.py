@@ -142,7 +142,19 @@ def test_foreign_libraries_enter_at_their_seams() -> None:
 
 @pytest.mark.parametrize(
     "library",
-    "catboost joblib lightgbm mlflow onnxruntime pandas polars skops statsmodels torch xgboost".split(),
+    [
+        "catboost",
+        "joblib",
+        "lightgbm",
+        "mlflow",
+        "onnxruntime",
+        "pandas",
+        "polars",
+        "skops",
+        "statsmodels",
+        "torch",
+        "xgboost",
+    ],
 )
 def test_heavy_libraries_are_imported_when_used(library: str) -> None:
     """What a model needs is loaded with that model, not with foretell."""
