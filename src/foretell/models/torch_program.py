@@ -121,8 +121,8 @@ def steady(run: Callable[[list[Any], Callable[[Any], None]], Any], inputs: list[
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _ in range(_TRIES):
-            fed = [_row(given, draw).expand(rows, *given.sizes[1:]).contiguous() for given in inputs]
             try:
+                fed = [_row(given, draw).expand(rows, *given.sizes[1:]).contiguous() for given in inputs]
                 result = run(fed, watch)
             except Exception:  # it may refuse what was made up
                 return False
