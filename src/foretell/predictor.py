@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,12 +38,19 @@ class Found:
     settled: models.Settled
 
 
-def find(uri: str, *, registry: str | None = None, trust: bool = False, installs: bool = False) -> Found:
+def find(
+    uri: str,
+    *,
+    registry: str | None = None,
+    trust: bool = False,
+    installs: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Found:
     """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError.
 
-    installs: what the model requires will be installed, for which it needs trust too.
+    installs: what the model requires will be installed, for which it needs trust too. say: told what takes long.
     """
-    resolved = resolve(uri, registry)
+    resolved = resolve(uri, registry, say)
     name, flags = (resolved.name, f" --registry {shlex.quote(without_secrets(registry))}" if registry else "")
     origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
     return Found(resolved, models.settle(resolved.path, origin, trust, installs=installs))

@@ -12,7 +12,7 @@ from foretell.errors import ModelUnreadable
 
 _CHUNK = 1 << 20
 UNCOUNTED = "registered_model_meta"
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.I)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

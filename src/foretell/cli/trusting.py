@@ -21,7 +21,7 @@ def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool
     installs: what the model requires will be installed. again: the command goes on, and what it found was said before.
     """
     try:
-        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs)
+        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs, say=_say)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -58,7 +58,7 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
         raise UsageError("Which model? Give a uri", "foretell models trust models:/NAME")
     named = None if uri.startswith("sha256:") else trust_name(uri, registry)
     if named is None:
-        digest = uri if uri.startswith("sha256:") else resolve(uri, registry).digest
+        digest = uri if uri.startswith("sha256:") else resolve(uri, registry, _say).digest
         _trust_digest(digest, remove=remove)
         if needs_registry(uri):
             say_choice(registry)
@@ -69,6 +69,10 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
         store.save()
         what = f"every version of {named[1]!r} in {named[0]}"
     click.echo(f"{'No longer trusted' if remove else 'Trusted'}: {what}")
+
+
+def _say(line: str) -> None:
+    click.echo(f"note: {line}", err=True)
 
 
 def _trust_digest(digest: str, *, remove: bool = False) -> None:

@@ -11,7 +11,7 @@ from foretell.batch import Answers, Batch, Call, Output
 from foretell.cells import Column
 from foretell.errors import ModelUnreadable, RowRefused
 from foretell.models.boosters import matrix, model_file, number_column, output
-from foretell.models.catboost_files import check
+from foretell.models.catboost_files import check, has_more
 from foretell.models.load import Loaded
 from foretell.models.mlmodel import StoredModel
 from foretell.signature import Signature
@@ -21,15 +21,19 @@ _FORMATS = ("cbm", "json")
 
 
 def runs_code(model: StoredModel) -> list[str]:
-    """Never: the formats hold trees and numbers."""
-    return []
+    """Trees and numbers run nothing, and are checked. What the library keeps for categories and text, and its JSON, it
+    follows without a look, so a file that was made for it could do anything."""
+    path = model_file(model, "catboost")
+    if _form(model) == "json":
+        return [f"{path.name} (CatBoost's JSON, which cannot be checked)"]
+    return [f"{path.name} (tables for categories or text, which cannot be checked)"] if has_more(_bytes(path)) else []
 
 
 def load(model: StoredModel, trusted: bool) -> Loaded:
     """Loads the model. Raises ModelUnreadable."""
     path = model_file(model, "catboost")
     entry = {} if model.path.is_file() else model.flavours["catboost"]
-    kind, form = entry.get("model_type"), entry.get("save_format") or "cbm"
+    kind, form = entry.get("model_type"), _form(model)
     if entry and kind not in _TYPES:
         raise ModelUnreadable(f"{path} is a {kind!r}, which CatBoost does not have")
     if form not in _FORMATS:
@@ -45,10 +49,21 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     return Loaded(engine, engine.columns, tuple(engine.columns.names) if engine.columns.named else None)
 
 
+def _form(model: StoredModel) -> str:
+    return str(model.flavours.get("catboost", {}).get("save_format") or "cbm")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelUnreadable(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _read(catboost: Any, kind: str | None, form: str, path: Path) -> Any:
     """A bare file does not say which class trained it: a classifier where it names classes."""
     if form == "cbm":
-        check(path.read_bytes(), path)
+        check(_bytes(path), path)
     try:
         loaded = getattr(catboost, kind or "CatBoostClassifier")()
         # From a path: from bytes the library forgets the loss, by which it answers with counts or their logarithms.

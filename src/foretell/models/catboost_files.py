@@ -1,5 +1,5 @@
 """CatBoost's binary model files, looked into before the library applies them: it verifies their layout, and follows
-their indices unseen. What belongs to columns of categories behind the trees (the counters' tables) is not looked into.
+their indices unseen. What stands behind the trees (the counters of categories, what estimates text) is not looked into.
 
 Source of the format: catboost/libs/model/flatbuffers/model.fbs of https://github.com/catboost/catboost.
 """
@@ -29,6 +29,11 @@ def check(data: bytes, path: Path) -> None:
         raise ModelUnreadable(f"{path} is not a sound CatBoost model: {wrong}") from wrong
     except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise ModelUnreadable(f"{path} is not a readable CatBoost model: {error}") from error
+
+
+def has_more(data: bytes) -> bool:
+    """Whether something stands behind the trees, which nobody has looked into."""
+    return len(data) > 8 and struct.unpack_from("<I", data, 4)[0] < len(data) - 8
 
 
 class _Wrong(ValueError):

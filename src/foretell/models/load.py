@@ -65,8 +65,8 @@ FLAVOURS = {
         "catboost",
         ("catboost",),
         (".cbm", ".cb"),
-        "CatBoost's own binary and JSON, without scikit-learn",
-        "",
+        "CatBoost's own binary, without scikit-learn",
+        "binaries with tables for categories or text, and JSON, which cannot be checked",
     ),
     "statsmodels": Known(
         "foretell.models.statsmodels",

@@ -5,6 +5,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +60,8 @@ def choose(given: str | None = None, *, new: bool = False) -> Choice:
     return _nearest()
 
 
-def open_registry(choice: Choice) -> "Opened":
-    """The chosen registry. Raises UsageError."""
+def open_registry(choice: Choice, say: Callable[[str], None] | None = None) -> "Opened":
+    """The chosen registry. say: told what takes long, in a line. Raises UsageError."""
     if choice.kind == "embedded":
         return LocalRegistry(choice.path)
     if choice.kind == "sqlite":
@@ -73,7 +74,7 @@ def open_registry(choice: Choice) -> "Opened":
         return FileStore(choice.path)
     from foretell.registry.rest import RestStore
 
-    return RestStore(choice.uri)
+    return RestStore(choice.uri, say)
 
 
 def without_secrets(uri: str) -> str:

@@ -58,10 +58,11 @@ class Stumble(Exception):
 class Connection:
     """One server, kept connected; for one thread. address: scheme, host, port and base path, without secrets.
 
-    Raises UsageError for an address or a setting that cannot be.
+    say: told once, in a line, that an answer is waited for. Raises UsageError for an address or setting that cannot be.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, say: Callable[[str], None] | None = None) -> None:
+        self._say = say
         base = _base(uri)
         self.scheme, self.host, self.port, self.path = base.scheme, base.host, base.port, base.path
         self.address = base.text
@@ -124,6 +125,9 @@ class Connection:
                     pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
                 if attempt == self._retries or time.monotonic() + pause > living + WINDOW:
                     raise self._down(stumble) from None
+                if self._say is not None:
+                    self._say(f"{self.address} does not answer ({stumble.why}); trying for up to {WINDOW:.0f} s …")
+                    self._say = None
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 

@@ -19,14 +19,13 @@ import msgspec
 from foretell.errors import ModelNotFound, ModelUnreadable, OutputError
 from foretell.registry.connection import Stumble
 from foretell.registry.rest import RestStore, decoded
-from foretell.storage import UNCOUNTED
+from foretell.storage import UNCOUNTED, is_inner
 
 ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
 MOST_FILES = 10_000
 DEEPEST = 16
 
 _PIECE = 1 << 20
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
 _PROXY = "Start the server with --serve-artifacts and log the model to it, or copy the model here: -m FOLDER"
 
 Files = dict[str, int | None]
@@ -260,13 +259,13 @@ def _size(store: RestStore, name: str, entry: _Entry) -> int | None:
 def _checked(store: RestStore, name: str) -> str:
     """One part of a remote path, as it may become a file's name here. Raises ModelUnreadable."""
     if (
-        name in ("", ".", "..")
+        not is_inner(name)
+        or "/" in name
+        or name == "."
         or len(name.encode("utf-8", "replace")) > 200
-        or not name.isprintable()
-        or any(mark in name for mark in "/\\:")
-        or name[0] in "~ "
+        or any(mark in name for mark in '"<>|?*')
+        or name[0] == " "
         or name[-1] in ". "
-        or _DEVICE.fullmatch(name)
     ):
         raise _refused(store, f"names {name[:100]!r}, which cannot be a file's name here")
     return name

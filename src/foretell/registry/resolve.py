@@ -1,5 +1,6 @@
 """Turns a model uri into a verified local folder or file, for the predictor."""
 
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from foretell.registry.uri import FileUri, RegistryUri, Uri, needs_registry, par
 
 if TYPE_CHECKING:
     from foretell.registry.rest import RestStore
+
+_LARGE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,16 @@ class Resolved:
         return self.uri if needs_registry(self.uri) else str(self.path)
 
 
-def resolve(uri: str, registry: str | None = None) -> Resolved:
-    """Finds and verifies a model. registry: which one, else the one that is chosen; see `choose`.
+def resolve(uri: str, registry: str | None = None, say: Callable[[str], None] | None = None) -> Resolved:
+    """Finds and verifies a model. registry: which one, else the one that is chosen; see `choose`. say: told what takes
+    long, in a line.
 
     Raises ModelNotFound, RegistryDown, ModelUnreadable, UsageError.
     """
     parsed = parse(uri)
     if isinstance(parsed, FileUri):
         return _file(uri, parsed.path)
-    opened = open_registry(choose(registry))
+    opened = open_registry(choose(registry), say)
     if isinstance(opened, LocalRegistry):
         return _embedded(uri, parsed, opened)
     with closing(opened):
@@ -57,7 +61,7 @@ def resolve(uri: str, registry: str | None = None) -> Resolved:
             raise UsageError(f"{uri} names no version", suggestion(opened, parsed.name))
         if isinstance(opened, LocalStore):
             return _in_place(uri, parsed, opened)
-        return _fetched(uri, parsed, opened)
+        return _fetched(uri, parsed, opened, say)
 
 
 def trust_name(uri: str, registry: str | None) -> tuple[str, str] | None:
@@ -99,7 +103,7 @@ def _in_place(uri: str, parsed: Uri, store: LocalStore) -> Resolved:
     return Resolved(uri, located.name, path, digest, located.version, _vouching(store, located.version))
 
 
-def _fetched(uri: str, parsed: Uri, store: "RestStore") -> Resolved:
+def _fetched(uri: str, parsed: Uri, store: "RestStore", say: Callable[[str], None] | None) -> Resolved:
     """From a tracking server, through the cache; while the server is down, what the uri last meant."""
     from foretell.registry.cache import Found, open_cache
 
@@ -107,12 +111,26 @@ def _fetched(uri: str, parsed: Uri, store: "RestStore") -> Resolved:
 
     def ask() -> Found:
         located = find.locate(store, parsed)
-        digest, path = cache.fetch(store, located.address)
+        digest, path = cache.fetch(store, located.address, _Fetching(store.address, say) if say else None)
         return Found(located.name, located.version, digest, path)
 
     found = cache.resolved(store.address, uri, ask, notes.append)
     registry = _vouching(store, found.number)
     return Resolved(uri, found.name, found.path, found.digest, found.number, registry, tuple(notes))
+
+
+class _Fetching:
+    """Says how far a large download is: at its start, and then at every tenth."""
+
+    def __init__(self, address: str, say: Callable[[str], None]) -> None:
+        self._address = address
+        self._say = say
+        self._next = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        if total >= _LARGE and done * 10 >= self._next * total:
+            self._say(f"fetching {total >> 20:,} MiB from {self._address} … {done * 100 // total} %")
+            self._next = done * 10 // total + 1
 
 
 def _vouching(store: Store, version: int | None) -> str | None:
@@ -129,12 +147,12 @@ def _file(uri: str, path: Path) -> Resolved:
     if not path.exists():
         raise ModelNotFound(
             f"{path}: no such file or folder",
-            "Give a folder in MLflow's format, a model file (.onnx, .skops, .pkl), or models:/NAME/STAGE",
+            "Give a folder in MLflow's format, a model file (.onnx, .ubj, .txt, .cbm, .skops, .pkl, …), or models:/NAME/STAGE",
         )
     if path.is_dir() and not (path / "MLmodel").is_file():
         raise ModelNotFound(
             f"{path} is a folder without an MLmodel file, so it is no model in MLflow's format",
-            "Give the model's own folder, or a model file (.onnx, .skops, .pkl)",
+            "Give the model's own folder, or a model file (.onnx, .ubj, .txt, .cbm, .skops, .pkl, …)",
         )
     files = {name: storage.sha256(file) for name, file in storage.files_under(path)}
     return Resolved(uri, path.resolve().stem if path.is_file() else path.resolve().name, path, storage.digest_of(files))

@@ -1,6 +1,6 @@
 """What an MLflow tracking server holds, asked over its REST interface. Works with MLflow 2 and 3."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
@@ -80,14 +80,16 @@ class _Run(msgspec.Struct):
 
 
 class RestStore:
-    """A tracking server as a registry; see `mlflow.Store`. uri: http://… or https://…, a user and password allowed.
+    """A tracking server as a registry; see `mlflow.Store`.
+
+    uri: http://… or https://…, a user and password allowed. say: told what takes long, in a line.
 
     address: the uri without these, and with the workspace where one is set: names count within it. Raises UsageError
     for what cannot be asked; every call raises RegistryDown, ModelUnreadable, and ModelError where we are not let in.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.server = Connection(uri)
+    def __init__(self, uri: str, say: Callable[[str], None] | None = None) -> None:
+        self.server = Connection(uri, say)
         workspace = self.server.workspace
         self.address = f"{self.server.address}#{quote(workspace)}" if workspace else self.server.address
 
