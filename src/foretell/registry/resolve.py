@@ -147,7 +147,7 @@ def _file(uri: str, path: Path) -> Resolved:
     if not path.exists():
         raise ModelNotFound(
             f"{path}: no such file or folder",
-            "Give a folder in MLflow's format, a model file (.onnx, .ubj, .txt, .cbm, .skops, .pkl, …), or models:/NAME/STAGE",
+            "Give a folder in MLflow's format, a model file (.onnx, .ubj, .skops, .pkl, …), or models:/NAME/STAGE",
         )
     if path.is_dir() and not (path / "MLmodel").is_file():
         raise ModelNotFound(
