@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tracking import Tracking, free_port
+
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "foretell"]
 PATIENCE = 60.0
@@ -78,6 +80,35 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for run in runs:
         assert run.result().returncode == 0, run.result().stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def trackers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tracking]]:
+    """Real servers with models that the real client of the same version logged; `basic-auth` guards the newest's."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("newest", "older")}
+    newest = Tracking(sys.executable, folders["newest"], free_port())
+    older = Tracking(str(OLDER), folders["older"], free_port())
+    guarded = Tracking(sys.executable, folders["newest"], free_port(), auth=True)
+
+    def filled(server: Tracking) -> None:
+        server.start()
+        server.wait()
+        command = [server.python, "-W", "ignore", str(HERE / "make_registry.py"), server.uri]
+        ran = subprocess.run(
+            command, capture_output=True, text=True, cwd=server.folder, env=server.environment(), check=False
+        )
+        assert 0 == ran.returncode, ran.stderr
+        server.made = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(filled, (newest, older)))
+        guarded.start()
+        guarded.wait()
+        yield {"newest": newest, "older": older, "guarded": guarded}
+    finally:
+        for server in (newest, older, guarded):
+            server.kill()
 
 
 def model_path(models: Path, name: str) -> Path:

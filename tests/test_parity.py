@@ -25,8 +25,12 @@ import pytest
 import foretell as library
 from conftest import Server, foretell, model_path, rows_of, serving
 from foretell.models.load import FLAVOURS
+from foretell.registry.choose import choose
+from foretell.registry.local import LocalRegistry
+from foretell.registry.resolve import resolve
 from foretell.serve import protocols
 from foretell.tables.formats import FORMATS
+from tracking import Tracking
 
 Table = tuple[list[str], list[list[Any]]]
 
@@ -240,10 +244,43 @@ def test_every_way_gives_the_same_answers(
 
 
 def test_every_format_and_flavour_has_a_row() -> None:
-    """What is registered is in the table: formats as file, body and answer, JSON's forms, flavours."""
+    """What is registered is in the table: formats as file, body and answer, JSON's forms, flavours by either mlflow."""
     assert set(FORMATS) == set(BODIES) == set(ANSWERS)
     assert set(protocols.json_document.FORMS) == set(DOCUMENTS)
     assert set(FLAVOURS) == {case.flavour for case in MODELS}
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["embedded", *(f"{kind} of mlflow{version}" for kind in ("sqlite", "files", "server") for version in (2, 3))],
+)
+def test_every_registry_gives_the_same_answers(
+    where: str, models: Path, registries: Path, trackers: dict[str, Tracking]
+) -> None:
+    """A model answers the same by its name in a registry, of any kind, and by the path where its files lie."""
+    kind, _, writer = where.partition(" of ")
+    address = _registered(kind, writer, models, registries, trackers)
+    rows, uri = rows_of(models, "logistic"), "models:/churn/Production"
+    path = resolve(uri, address).path
+    expected = _flat(library.load(str(path), trust=True).predict(pd.DataFrame(rows[1], columns=rows[0])))
+    Path("in.csv").write_bytes(_csv(rows))
+    ran = foretell("models", "predict", "-m", uri, "-i", "in.csv", "-o", "out.jsonl", "--trust", "--registry", address)
+    assert ran.code == 0, ran.err
+    assert kind == choose(address).kind
+    assert expected == [[row[-1]] for row in ANSWERS["jsonl"](Path("out.jsonl").read_bytes())]
+    with serving("-m", uri, "--trust", "--registry", address) as server:
+        assert expected == ANSWERS["json"](server.post(json.dumps({"data": rows[1]})).body)
+
+
+def _registered(kind: str, writer: str, models: Path, registries: Path, trackers: dict[str, Tracking]) -> str:
+    """The address of a registry in which churn has a version in Production."""
+    if kind == "embedded":
+        Path("own").mkdir()
+        LocalRegistry(Path("own")).add("churn", models / "logistic", "Production", None)
+        return "own"
+    if kind == "server":
+        return trackers["newest" if writer == "mlflow3" else "older"].uri
+    return str(registries / writer / kind / {"sqlite": "mlflow.db", "files": "mlruns"}[kind])
 
 
 def test_answers_are_the_librarys(models: Path) -> None:

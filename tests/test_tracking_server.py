@@ -3,8 +3,6 @@
 import json
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import HERE, OLDER, PATIENCE, Ran, foretell
+from conftest import PATIENCE, Ran, foretell
 from foretell.errors import ForetellError, ModelError, ModelNotFound, ModelUnreadable, RegistryDown, UsageError
 from foretell.registry import connection
 from foretell.registry.cache import Cache, Found
@@ -41,7 +39,7 @@ def server() -> Iterator[Scripted]:
 @pytest.fixture(autouse=True)
 def _impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripted servers are asked once, unless a test says more, and cut off soon."""
-    if "servers" in request.fixturenames:
+    if "trackers" in request.fixturenames:
         return
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
@@ -694,44 +692,15 @@ def test_a_model_that_is_not_there_has_no_versions(name: str, newest: Tracking) 
     assert [] == RestStore(newest.uri).versions(name)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tracking]]:
-    """Real servers with models that the real client of the same version logged; `basic-auth` guards the newest's."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("newest", "older")}
-    newest = Tracking(sys.executable, folders["newest"], free_port())
-    older = Tracking(str(OLDER), folders["older"], free_port())
-    guarded = Tracking(sys.executable, folders["newest"], free_port(), auth=True)
-
-    def filled(server: Tracking) -> None:
-        server.start()
-        server.wait()
-        command = [server.python, "-W", "ignore", str(HERE / "make_registry.py"), server.uri]
-        ran = subprocess.run(
-            command, capture_output=True, text=True, cwd=server.folder, env=server.environment(), check=False
-        )
-        assert 0 == ran.returncode, ran.stderr
-        server.made = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
-
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(filled, (newest, older)))
-        guarded.start()
-        guarded.wait()
-        yield {"newest": newest, "older": older, "guarded": guarded}
-    finally:
-        for server in (newest, older, guarded):
-            server.kill()
-
-
 @pytest.fixture
-def newest(servers: dict[str, Tracking]) -> Tracking:
-    return servers["newest"]
+def newest(trackers: dict[str, Tracking]) -> Tracking:
+    return trackers["newest"]
 
 
 @pytest.mark.parametrize("which", ["newest", "older"])
-def test_a_real_server_is_read(which: str, servers: dict[str, Tracking], tmp_path: Path) -> None:
+def test_a_real_server_is_read(which: str, trackers: dict[str, Tracking], tmp_path: Path) -> None:
     """Names, versions, stages, aliases and artifacts of a real server, of either MLflow."""
-    server = servers[which]
+    server = trackers[which]
     store = RestStore(server.uri)
     assert ["churn", ODD] == store.models()
     versions = store.versions("churn")
@@ -749,9 +718,9 @@ def test_a_real_server_is_read(which: str, servers: dict[str, Tracking], tmp_pat
 
 
 @pytest.mark.parametrize("which", ["newest", "older"])
-def test_a_run_and_its_model_are_found(which: str, servers: dict[str, Tracking], tmp_path: Path) -> None:
+def test_a_run_and_its_model_are_found(which: str, trackers: dict[str, Tracking], tmp_path: Path) -> None:
     """`runs:/ID/model` leads to the logged model in MLflow 3 and to the run in 2, as other paths do."""
-    server = servers[which]
+    server = trackers[which]
     store, cache = RestStore(server.uri), Cache(tmp_path / "cache")
     run = server.made["run"]
     _, model = cache.fetch(store, store.run_model(run, "model"))
@@ -786,10 +755,10 @@ def test_an_artifact_folder_that_is_empty_is_not_found(newest: Tracking, tmp_pat
 
 
 def test_a_real_server_asks_for_a_password(
-    servers: dict[str, Tracking], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trackers: dict[str, Tracking], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """mlflow's basic auth: without, with a wrong and with the right password, in the environment and in the uri."""
-    uri = servers["guarded"].uri
+    uri = trackers["guarded"].uri
     assert "MLFLOW_TRACKING_USERNAME" in refusal(ModelError, RestStore(uri).models)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-password")
@@ -831,16 +800,16 @@ def test_the_command_predicts_with_a_model_of_a_real_server(uri: str, newest: Tr
     assert ran.out == predicted(uri, "--registry", newest.uri).out
 
 
-def test_the_command_reads_an_older_server(servers: dict[str, Tracking]) -> None:
+def test_the_command_reads_an_older_server(trackers: dict[str, Tracking]) -> None:
     """A server and models of MLflow 2."""
-    for uri in ("models:/churn@champion", f"runs:/{servers['older'].made['run']}/model"):
-        ran = predicted(uri, "--registry", servers["older"].uri, "--trust")
+    for uri in ("models:/churn@champion", f"runs:/{trackers['older'].made['run']}/model"):
+        ran = predicted(uri, "--registry", trackers["older"].uri, "--trust")
         assert (0, ["prediction", "0", "2"]) == (ran.code, ran.out.splitlines()), ran.err
 
 
-def test_the_command_keeps_a_password_to_itself(servers: dict[str, Tracking]) -> None:
+def test_the_command_keeps_a_password_to_itself(trackers: dict[str, Tracking]) -> None:
     """A guarded server: what to set, or predictions; the password is in no line, not even where all is traced."""
-    uri = servers["guarded"].uri
+    uri = trackers["guarded"].uri
     ran = predicted("models:/churn@champion", "--registry", uri, FORETELL_DEBUG="1")
     assert 3 == ran.code
     assert "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in ran.err

@@ -26,12 +26,15 @@ ENVIRONMENT = ("FORETELL_REGISTRY", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"
 _DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle")
 _FORMS = "a folder, sqlite:///mlflow.db, or a tracking server: http://…"
 
+KINDS = ("embedded", "sqlite", "files", "server")
+"""foretell's own; MLflow's database, file store and tracking server."""
+
 
 @dataclass(frozen=True)
 class Choice:
     """A registry, chosen and not opened.
 
-    kind: embedded, sqlite, files or server. address: for people and for what trust is given to; without secrets,
+    kind: one of KINDS. address: for people and for what trust is given to; without secrets,
     absolute. said: what names it, such as MLFLOW_TRACKING_URI; "" for a new one, in the working directory.
     path: of a local one. uri: of a server, as it was given.
     """
