@@ -105,7 +105,9 @@ def test_a_bad_cell_is_refused_every_way(bad: Bad, server: Server, opened: libra
             assert (400, place) == (reply.status, reply.json()["message"].partition(": ")[0])
             assert bad.says in reply.json()["message"]
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist([json.loads(_record(GOOD, bad))]), sink)
+        cells_ = json.loads(_record(GOOD, bad)).items()
+        arrays = {name: pa.array([cell], pa.uint64() if cell == 2**63 else None) for name, cell in cells_}
+        pq.write_table(pa.table(arrays), sink)
         reply = server.post(sink.getvalue().to_pybytes(), "application/vnd.apache.parquet")
         assert (400, f"body, row 1, column '{bad.column}'") == (
             reply.status,

@@ -504,12 +504,13 @@ def _refusal(reply: Any) -> tuple[int, str]:
 
 
 PEAK = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from foretell.cli.main import main
 try:
     main()
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, file=sys.stderr)
+    print("peak", int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10, file=sys.stderr)
 """
 
 
