@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,6 +104,15 @@ def test_a_bad_cell_is_refused_every_way(bad: Bad, server: Server, opened: libra
             reply = server.post(body, kind)
             assert (400, place) == (reply.status, reply.json()["message"].partition(": ")[0])
             assert bad.says in reply.json()["message"]
+        sink = pa.BufferOutputStream()
+        cells_ = json.loads(_record(GOOD, bad)).items()
+        arrays = {name: pa.array([cell], pa.uint64() if cell == 2**63 else None) for name, cell in cells_}
+        pq.write_table(pa.table(arrays), sink)
+        reply = server.post(sink.getvalue().to_pybytes(), "application/vnd.apache.parquet")
+        assert (400, f"body, row 1, column '{bad.column}'") == (
+            reply.status,
+            reply.json()["message"].partition(": ")[0],
+        )
         rows = [json.loads(_row(GOOD)), json.loads(_row(GOOD, bad))]
         with pytest.raises(InputError, match=f"row 1, column '{bad.column}'"):
             opened.predict(rows)

@@ -12,6 +12,8 @@ from foretell.tables.files import Source
 _MAX_PIPED = 256 << 20
 _BATCH_BYTES = 64 << 20
 _BUFFER = 1 << 20
+_MAX_ITEMS, _MAX_BODY_ITEMS = 1_000_000, 20_000
+"""Columns and row groups of a file and of a request's body."""
 
 
 class ParquetTable:
@@ -22,18 +24,21 @@ class ParquetTable:
 
     def __init__(self, source: Source, limit: int | None) -> None:
         self._source = source
+        self._items = _MAX_ITEMS if limit is None else _MAX_BODY_ITEMS
+        self._metadata: pq.FileMetaData | None = None
         self._file = source.seekable(_MAX_PIPED)
         try:
             opened = self._open([])
             self.schema: pa.Schema = opened.schema_arrow
             self._metadata = opened.metadata
-            self._rows = self._metadata.num_rows
-            self._bytes = sum(max(0, group.total_byte_size) for group in self._groups())
-            self._widest = max((group.total_byte_size // max(group.num_rows, 1) for group in self._groups()), default=0)
+            self._rows = opened.metadata.num_rows
+            groups = [opened.metadata.row_group(at) for at in range(opened.metadata.num_row_groups)]
+            size = sum(max(0, group.total_byte_size) for group in groups)
+            self._widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
             self.schema.names  # noqa: B018  may not be text
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise self._unreadable(error) from error
-        if limit is not None and self._bytes > limit:
+        if limit is not None and size > limit:
             raise too_large(source.name, limit)
 
     def batches(self, columns: list[int], rows: int) -> Iterator[pa.RecordBatch]:
@@ -57,7 +62,14 @@ class ParquetTable:
 
     def _open(self, coded: list[str]) -> pq.ParquetFile:
         """Without pre-buffering, which would hold a whole row group."""
-        return pq.ParquetFile(self._file, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=coded)
+        return pq.ParquetFile(
+            self._file,
+            metadata=self._metadata,
+            pre_buffer=False,
+            buffer_size=_BUFFER,
+            read_dictionary=coded,
+            thrift_container_size_limit=self._items,
+        )
 
     def _coded(self, columns: list[int]) -> list[str]:
         """Columns of text or bytes, which stay coded: a long cell that a million rows share is then there once."""
@@ -65,9 +77,6 @@ class ParquetTable:
         tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
         chosen = (self.schema.field(at) for at in columns)
         return [field.name for field in chosen if any(test(field.type) for test in tests)]
-
-    def _groups(self) -> Iterator[pq.RowGroupMetaData]:
-        return (self._metadata.row_group(at) for at in range(self._metadata.num_row_groups))
 
     def _unreadable(self, error: BaseException) -> InputUnreadable:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foretell.columns import moments, to_numpy
-from foretell.errors import InputUnreadable
+from foretell.errors import InputTooLarge, InputUnreadable
 
+_MAX_DECODED = 1 << 30
 _EMPTY = pa.scalar("", pa.string())
 _POINT_ZERO = pa.scalar(".0", pa.string())
 JSON = msgspec.json.Encoder(decimal_format="number")
@@ -21,18 +22,33 @@ def settled(column: pa.Array, place: str) -> pa.Array:
 
     So one type holds for every batch of an input, and every output has it.
     """
+    types, kind = pa.types, column.type
     try:
-        return column.cast(_settled(column.type)) if not _is_runs(column.type) else pc.run_end_decode(column)
+        if types.is_run_end_encoded(kind):
+            return pc.run_end_decode(column)
+        if types.is_dictionary(kind):
+            _bound(column, place)
+            return settled(column.dictionary_decode(), place)
+        return column.cast(_settled(kind))
     except (pa.ArrowException, TypeError) as error:
         raise InputUnreadable(
-            f"{place}: a column of the type {column.type} cannot be carried along", "Leave it out: --keep none"
+            f"{place}: a column of the type {kind} cannot be carried along", "Leave it out: --keep none"
         ) from error
+
+
+def _bound(column: pa.DictionaryArray, place: str) -> None:
+    """A few bytes can stand for a long cell in every row."""
+    if pa.types.is_primitive(column.type.value_type):
+        return
+    size = pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    if size > _MAX_DECODED:
+        raise InputTooLarge(
+            f"{place}: the cells of one block are over {_MAX_DECODED >> 20} MiB", "Leave it out: --keep"
+        )
 
 
 def _settled(kind: pa.DataType) -> pa.DataType:
     types = pa.types
-    if types.is_dictionary(kind):
-        return _settled(kind.value_type)
     if types.is_string_view(kind) or types.is_binary_view(kind):
         return pa.large_string() if types.is_string_view(kind) else pa.large_binary()
     if types.is_struct(kind):
@@ -42,13 +58,10 @@ def _settled(kind: pa.DataType) -> pa.DataType:
     if types.is_list(kind) or types.is_large_list(kind):
         item = kind.value_field.with_type(_settled(kind.value_type))
         return pa.list_(item) if types.is_list(kind) else pa.large_list(item)
-    if types.is_union(kind) or types.is_interval(kind) or _is_runs(kind):
+    tests = (types.is_union, types.is_interval, types.is_run_end_encoded, types.is_dictionary)
+    if any(test(kind) for test in tests):
         raise TypeError
     return kind
-
-
-def _is_runs(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_run_end_encoded(kind))
 
 
 def as_text(column: pa.Array) -> pa.Array:
