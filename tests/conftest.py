@@ -129,7 +129,7 @@ class Ran:
     code: int
     out: str
     err: str
-    raw: bytes = b""
+    raw: bytes = field(default=b"", compare=False)
 
 
 def foretell(*arguments: object, stdin: bytes | None = None, **environment: str) -> Ran:

@@ -25,7 +25,7 @@ import pytest
 import foretell as library
 from conftest import Server, foretell, model_path, rows_of, serving
 from foretell.models.load import FLAVOURS
-from foretell.registry.choose import choose
+from foretell.registry.choose import KINDS, choose
 from foretell.registry.local import LocalRegistry
 from foretell.registry.resolve import resolve
 from foretell.serve import protocols
@@ -221,6 +221,10 @@ def refused(case: Case, way: str) -> bool:
     )
 
 
+REGISTRIES = ("embedded", *(f"{kind} of mlflow{two}" for kind in ("sqlite", "files", "server") for two in (2, 3)))
+"""Where the same model stands under the same name."""
+
+
 def pairs() -> Iterator[Any]:
     for case in MODELS:
         for way in case.ways or WAYS:
@@ -248,12 +252,11 @@ def test_every_format_and_flavour_has_a_row() -> None:
     assert set(FORMATS) == set(BODIES) == set(ANSWERS)
     assert set(protocols.json_document.FORMS) == set(DOCUMENTS)
     assert set(FLAVOURS) == {case.flavour for case in MODELS}
+    assert {"mlflow2", "mlflow3"} == {case.name.partition("/")[0] for case in MODELS if "/" in case.name}
+    assert set(KINDS) == {where.partition(" of ")[0] for where in REGISTRIES}
 
 
-@pytest.mark.parametrize(
-    "where",
-    ["embedded", *(f"{kind} of mlflow{version}" for kind in ("sqlite", "files", "server") for version in (2, 3))],
-)
+@pytest.mark.parametrize("where", REGISTRIES)
 def test_every_registry_gives_the_same_answers(
     where: str, models: Path, registries: Path, trackers: dict[str, Tracking]
 ) -> None:
