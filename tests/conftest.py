@@ -1,6 +1,7 @@
 """Shared fixtures: the real models, the `foretell` command, and running servers."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -23,6 +24,17 @@ COMMAND = [sys.executable, "-m", "foretell"]
 PATIENCE = 60.0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several test processes, what shares a server stays in one: a file, in the parity table a model."""
+    for item in items:
+        group = item.path.stem
+        if "trackers" in getattr(item, "fixturenames", ()):
+            group = "test_tracking_server"
+        elif group == "test_parity" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            group = f"{group} {item.callspec.params['case'].name}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every test has its own working folder and configuration, and none of the caller's settings."""
@@ -38,48 +50,61 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models that the real mlflow wrote; see make_models.py."""
-    folder = tmp_path_factory.mktemp("models")
-    script = [sys.executable, "-W", "ignore", str(HERE / "make_models.py"), str(folder)]
-    made = subprocess.run(script, capture_output=True, text=True, cwd=folder, check=False)
-    assert made.returncode == 0, made.stderr
+def made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, list[tuple[str, str, str]]], Path]:
+    """A folder by its name, which scripts fill: (python, script, folder in it) each. Test processes share it."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+
+    def folder(name: str, scripts: list[tuple[str, str, str]]) -> Path:
+        target = base / name
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (base / f"{name}.made").exists():
+                target.mkdir(exist_ok=True)
+                with ThreadPoolExecutor(2) as pool:
+                    runs = [pool.submit(_run, python, script, target / inner) for python, script, inner in scripts]
+                for run in runs:
+                    run.result()
+                (base / f"{name}.made").touch()
+        return target
+
     return folder
+
+
+def _run(python: str, script: str, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    command = [python, "-W", "ignore", str(HERE / script), str(target)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=target, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 OLDER = Path(sys.prefix) / "mlflow2" / "bin" / "python"
 """The Python beside whose mlflow is the newest 2.x."""
 
-MAKERS: list[str] = ["make_boosters.py", "make_python_models.py"]
+PYTHONS = ((sys.executable, "mlflow3"), (str(OLDER), "mlflow2"))
+MAKERS = ("make_boosters.py", "make_python_models.py")
 """Scripts that take a folder and write models of other flavours into it, by either mlflow."""
 
 
 @pytest.fixture(scope="session")
-def flavours(models: Path) -> Path:
+def models(made: Callable[..., Path]) -> Path:
+    """A folder of models that the real mlflow wrote; see make_models.py."""
+    return made("models", [(sys.executable, "make_models.py", "")])
+
+
+@pytest.fixture(scope="session")
+def flavours(made: Callable[..., Path], models: Path) -> Path:
     """The same folder, with models of the other flavours in mlflow3/NAME and in mlflow2/NAME, each by that mlflow."""
-    with ThreadPoolExecutor(2) as pool:
-        runs = []
-        for script in MAKERS:
-            for python, name in ((sys.executable, "mlflow3"), (str(OLDER), "mlflow2")):
-                command = [python, "-W", "ignore", str(HERE / script), str(models / name)]
-                runs.append(pool.submit(subprocess.run, command, capture_output=True, text=True, cwd=models))
-        for run in runs:
-            assert run.result().returncode == 0, run.result().stderr
+    folder = made("flavours", [(python, script, name) for script in MAKERS for python, name in PYTHONS])
+    for name in ("mlflow3", "mlflow2"):
+        with contextlib.suppress(FileExistsError):
+            (models / name).symlink_to(folder / name)
     return models
 
 
 @pytest.fixture(scope="session")
-def registries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registries(made: Callable[..., Path]) -> Path:
     """A folder with mlflow3/sqlite, mlflow3/files, mlflow2/sqlite and mlflow2/files; see make_registries.py."""
-    folder = tmp_path_factory.mktemp("registries")
-    with ThreadPoolExecutor(2) as pool:
-        runs = []
-        for python, name in ((sys.executable, "mlflow3"), (str(OLDER), "mlflow2")):
-            command = [python, "-W", "ignore", str(HERE / "make_registries.py"), str(folder / name)]
-            runs.append(pool.submit(subprocess.run, command, capture_output=True, text=True, cwd=folder))
-    for run in runs:
-        assert run.result().returncode == 0, run.result().stderr
-    return folder
+    return made("registries", [(python, "make_registries.py", name) for python, name in PYTHONS])
 
 
 @pytest.fixture(scope="session")
