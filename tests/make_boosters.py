@@ -1,4 +1,4 @@
-"""Trains small boosters and writes them by whichever mlflow runs it: python tests/make_boosters.py FOLDER.
+"""Trains small boosters, and two models of other kinds, and writes them by whichever mlflow runs it: python tests/make_boosters.py FOLDER.
 
 Beside each model NAME lie its rows, NAME.json, as make_models.py writes them. Bare files are written by mlflow 3's
 Python only.
@@ -13,13 +13,17 @@ import catboost
 import lightgbm
 import mlflow
 import numpy as np
+import onnx
 import pandas as pd
 import xgboost
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, Schema
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 
 from make_models import _rows
 
+ONNX = Path(__file__).parent.parent / "src" / "foretell" / "demo" / "iris" / "model.onnx"
 ROWS = 120
 TREES = 8
 CATBOOST = {"verbose": 0, "allow_writing_files": False, "iterations": TREES, "thread_count": 1}
@@ -33,8 +37,18 @@ def main(folder: Path) -> None:
     _xgboost(folder, x, low, species)
     _lightgbm(folder, x, low, species)
     _catboost(folder, x, low, species)
+    _others(folder)
     if mlflow.__version__ >= "3":
         _bare(folder, x, low, species)
+
+
+def _others(folder: Path) -> None:
+    """A pickled scikit-learn model, and an ONNX model, as both mlflows write them."""
+    flowers, species = load_iris(as_frame=True, return_X_y=True)
+    flowers = flowers[::2]
+    logistic = LogisticRegression(max_iter=1000).fit(flowers, species[::2])
+    _save(folder, "sklearn", mlflow.sklearn, logistic, flowers, serialization_format="cloudpickle")
+    _save(folder, "onnx", mlflow.onnx, onnx.load(ONNX), flowers)
 
 
 def _flowers() -> tuple[pd.DataFrame, pd.Series, pd.Series]:

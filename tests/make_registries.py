@@ -4,6 +4,7 @@ FOLDER/sqlite/mlflow.db, FOLDER/files/mlruns, and beside each facts.json: {"run"
 
 churn   1 Production and @first, 2 and 3 Staging, 4 in no stage, 5 deleted; all of them the same small model
 others  names that MLflow allows, of one version each
+pickled 1, a model that runs code when it loads
 """
 
 import json
@@ -15,10 +16,12 @@ from typing import Any
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
 
 import mlflow
+import onnx
 from mlflow.models import infer_signature
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
+ONNX = Path(__file__).parent.parent / "src" / "foretell" / "demo" / "iris" / "model.onnx"
 THREE = mlflow.__version__ >= "3"
 ODD = ("my model", "ü & 模型", 'it\'s "one"', "a#b?c=d", ".hidden", "me@home")
 ODD_IN_SQLITE = ("odd name & ü%2F..",)
@@ -32,19 +35,29 @@ def main(folder: Path) -> None:
         mlflow.set_registry_uri(uri)
         mlflow.set_experiment("iris")
         run, source, model = _logged()
+        _pickled()
         _registered(source, run, ODD + (ODD_IN_SQLITE if kind == "sqlite" else ()))
         Path("facts.json").write_text(json.dumps({"run": run, "model": model}))
 
 
 def _logged() -> tuple[str, str, str | None]:
     """(run id, what to register, model id)."""
-    x, y = load_iris(as_frame=True, return_X_y=True)
-    fitted = LogisticRegression(max_iter=1000).fit(x, y)
-    more: dict[str, Any] = {"name": "model", "serialization_format": "skops"} if THREE else {"artifact_path": "model"}
+    columns, _ = load_iris(as_frame=True, return_X_y=True)
+    more: dict[str, Any] = {"name": "model"} if THREE else {"artifact_path": "model"}
     with mlflow.start_run() as run:
-        info = mlflow.sklearn.log_model(fitted, signature=infer_signature(x), pip_requirements=[], **more)
+        fitted = onnx.load(ONNX)
+        info = mlflow.onnx.log_model(fitted, signature=infer_signature(columns), pip_requirements=[], **more)
     model = getattr(info, "model_id", None)
     return run.info.run_id, f"models:/{model}" if model else f"{run.info.artifact_uri}/model", model
+
+
+def _pickled() -> None:
+    columns, labels = load_iris(as_frame=True, return_X_y=True)
+    fitted = LogisticRegression(max_iter=1000).fit(columns, labels)
+    where = {"name": "pickled"} if THREE else {"artifact_path": "pickled"}
+    how: dict[str, Any] = {"registered_model_name": "pickled", "serialization_format": "cloudpickle"}
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(fitted, signature=infer_signature(columns), pip_requirements=[], **where, **how)
 
 
 def _registered(source: str, run: str, odd: tuple[str, ...]) -> None:

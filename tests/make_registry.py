@@ -5,29 +5,32 @@ churn: 1 in Production, 2 in Staging and @champion, 3 with nothing; one with an 
 
 import json
 import sys
+from pathlib import Path
 
 import mlflow
+import onnx
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
 
+ONNX = Path(__file__).parent.parent / "src" / "foretell" / "demo" / "iris" / "model.onnx"
 ODD = "odd name & ü%2F.."
 
 
 def main(address: str) -> None:
     mlflow.set_tracking_uri(address)
     mlflow.set_experiment("flowers")
-    columns, labels = load_iris(as_frame=True, return_X_y=True)
+    columns, _ = load_iris(as_frame=True, return_X_y=True)
     where = "name" if mlflow.__version__ >= "3" else "artifact_path"
     for number, name in enumerate(["churn", "churn", "churn", ODD], 1):
-        model = LogisticRegression(max_iter=500, C=number).fit(columns, labels)
+        model = onnx.load(ONNX)
+        model.doc_string = str(number)
         with mlflow.start_run() as run:
-            info = mlflow.sklearn.log_model(
+            info = mlflow.onnx.log_model(
                 model,
                 signature=infer_signature(columns),
                 registered_model_name=name,
-                pip_requirements=["scikit-learn"],
+                pip_requirements=["onnxruntime"],
                 **{where: "model"},
             )
             mlflow.log_text("bare", "notes/bare.txt")

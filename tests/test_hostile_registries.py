@@ -91,8 +91,8 @@ def _linked_folder(artifacts: Path) -> None:
 
 
 def _linked_file(artifacts: Path) -> None:
-    (artifacts / "model.skops").rename("outside.skops")
-    (artifacts / "model.skops").symlink_to(Path("outside.skops").absolute())
+    (artifacts / "model.onnx").rename("outside.onnx")
+    (artifacts / "model.onnx").symlink_to(Path("outside.onnx").absolute())
 
 
 def _fifo(artifacts: Path) -> None:

@@ -38,7 +38,7 @@ Table = tuple[list[str], list[list[Any]]]
 @dataclass(frozen=True)
 class Case:
     """A model of conftest's makers. flavour: the one that loads it. proba: whether it is asked for probabilities too.
-    ways: those that it is tried through; without any, all."""
+    ways: those that it is tried through; without any, all. files: whether files and pipes are among all."""
 
     name: str
     flavour: str
@@ -46,22 +46,23 @@ class Case:
     params: str = "{}"
     columns: int = 1
     ways: tuple[str, ...] = ()
+    files: bool = True
 
 
 CORE = ("python lists", "pandas", "pipe csv", "http data")
 """Ways enough for a model whose flavour goes through all of them with another one."""
 
 MODELS = [
-    Case("logistic", "sklearn", proba=True, columns=4),
+    Case("logistic", "sklearn", proba=True, columns=4, files=False),
     Case("pipeline", "sklearn", proba=True, columns=3),
-    Case("forest", "sklearn", proba=True, columns=4),
+    Case("forest", "sklearn", proba=True, columns=4, files=False),
     Case("onnx", "onnx", proba=True, columns=4),
-    Case("nosignature", "sklearn"),
-    Case("two_outputs", "sklearn", columns=2),
+    Case("nosignature", "sklearn", files=False),
+    Case("two_outputs", "sklearn", columns=2, files=False),
     Case("params", "sklearn", params='{"return_std": true}', columns=2),
     Case("image", "onnx", columns=10),
     Case("tensors", "onnx", columns=7),
-    Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4),
+    Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4, files=False),
     Case("mlflow3/xgb_booster", "xgboost", columns=3, ways=("pandas", "http data")),
     Case("mlflow3/bare.ubj", "xgboost", proba=True, columns=3, ways=("pandas", "file csv to jsonl")),
     Case("mlflow2/xgb_early", "xgboost", proba=True, columns=3, ways=CORE),
@@ -72,6 +73,8 @@ MODELS = [
     Case("mlflow3/cb_classifier", "catboost", proba=True, columns=4, ways=(*CORE, "http one by one")),
     Case("mlflow2/cb_regressor", "catboost", ways=("pandas", "file csv to jsonl")),
     Case("mlflow3/bare.cbm", "catboost", proba=True, columns=4, ways=("pandas", "file csv to jsonl")),
+    Case("mlflow2/sklearn", "sklearn", proba=True, columns=4, ways=CORE),
+    Case("mlflow2/onnx", "onnx", proba=True, columns=4, ways=CORE),
     Case("mlflow3/statsmodels", "statsmodels", ways=CORE),
     Case("mlflow2/formula", "statsmodels", ways=(*CORE, "pipe jsonl", "http csv")),
     Case("mlflow3/torch_exported", "pytorch", columns=3, ways=CORE),
@@ -227,7 +230,7 @@ REGISTRIES = ("embedded", *(f"{kind} of mlflow{two}" for kind in ("sqlite", "fil
 
 def pairs() -> Iterator[Any]:
     for case in MODELS:
-        for way in case.ways or WAYS:
+        for way in case.ways or [way for way in WAYS if case.files or not way.startswith(("file", "pipe"))]:
             if not refused(case, way):
                 yield pytest.param(case, way, id=f"{case.name.replace('/', '-')}-{way.replace(' ', '-')}")
 
@@ -252,7 +255,8 @@ def test_every_format_and_flavour_has_a_row() -> None:
     assert set(FORMATS) == set(BODIES) == set(ANSWERS)
     assert set(protocols.json_document.FORMS) == set(DOCUMENTS)
     assert set(FLAVOURS) == {case.flavour for case in MODELS}
-    assert {"mlflow2", "mlflow3"} == {case.name.partition("/")[0] for case in MODELS if "/" in case.name}
+    written = {(case.flavour, "mlflow2" if case.name.startswith("mlflow2/") else "mlflow3") for case in MODELS}
+    assert set(itertools.product(FLAVOURS, ("mlflow2", "mlflow3"))) == written
     assert set(KINDS) == {where.partition(" of ")[0] for where in REGISTRIES}
 
 
