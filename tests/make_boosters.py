@@ -1,4 +1,4 @@
-"""Trains small boosters, and two models of other kinds, and writes them by whichever mlflow runs it: python tests/make_boosters.py FOLDER.
+"""Trains small boosters and two models of other kinds, and writes them by whichever mlflow runs it, into a FOLDER.
 
 Beside each model NAME lie its rows, NAME.json, as make_models.py writes them. Bare files are written by mlflow 3's
 Python only.

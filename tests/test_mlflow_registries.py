@@ -204,7 +204,7 @@ def test_several_processes_serve_the_version_that_was_found(registries: Path) ->
 def test_prompts_and_deleted_versions_are_no_models(root: Path) -> None:
     """A listing holds models that can be predicted with: no prompts, and no version that was deleted."""
     listed = foretell("registry", "list", "--registry", address(root)).out.splitlines()
-    names = sorted([*ODD, "churn", *(ODD_IN_SQLITE if root.name == "sqlite" else ())])
+    names = sorted([*ODD, "churn", "pickled", *(ODD_IN_SQLITE if root.name == "sqlite" else ())])
     assert names == open_registry(choose(address(root))).models()
     assert len(names) == len(listed)
     assert "versions 1 to 4, Production is 1, Staging is 3, @first is 1" in "\n".join(listed)
