@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy as np
+import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from conftest import COMMAND, PATIENCE, Reply, Server, foretell, model_path, serving
 
@@ -727,6 +730,45 @@ def test_everyone_gets_their_own_answer(request: pytest.FixtureRequest, name: st
     together = all_at_once(server.port, "/invocations?proba=true", bodies)
     assert len({body for _, body in alone}) > 30
     assert alone == together
+
+
+def test_requests_of_other_shapes_do_not_fail_each_other(tmp_path: Path) -> None:
+    """Where the signature leaves a size open, every request at once gets the answer of its own shape."""
+    model = open_sizes(tmp_path / "open")
+    bodies = [json.dumps({"inputs": [[1.0] * (at % 5 + 1)] * (at % 3 + 1)}) for at in range(120)]
+    with serving("-m", model) as server:
+        together = all_at_once(server.port, "/invocations", bodies)
+        mixed = server.post(batches_of_other_shapes(), "application/vnd.apache.arrow.stream")
+    expected = [{"predictions": [at % 5 + 1.0] * (at % 3 + 1)} for at in range(120)]
+    assert [(200, answer) for answer in expected] == [(status, json.loads(body)) for status, body in together]
+    assert 400 == mixed.status
+    assert "row 2: the tensor's shape is not that of the first row's" in complaint(mixed)
+
+
+def open_sizes(folder: Path) -> Path:
+    """A network that sums the numbers of a row, of which there may be any number."""
+    sums = helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "size"])
+    answered = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    graph = helper.make_graph([sums], "open", [given], [answered], [axes])
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    spec = [{"name": "x", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, -1]}}]
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(network.SerializeToString())
+    described = {"flavors": {"onnx": {"data": "model.onnx"}}, "signature": {"inputs": json.dumps(spec)}}
+    (folder / "MLmodel").write_text(json.dumps(described))
+    return folder
+
+
+def batches_of_other_shapes() -> bytes:
+    """An Arrow stream whose second batch holds shorter lists than its first."""
+    sink = pa.BufferOutputStream()
+    batches = [pa.record_batch({"x": [[1.0] * size]}) for size in (3, 2)]
+    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
 
 
 # The access log

@@ -40,6 +40,11 @@ class Batch:
             self._matrix = _stack(self.columns, self.rows)
         return self._matrix
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of a row's tensors; batches of one signature can be joined where these are equal."""
+        return tuple(column.shape[1:] for column in self._columns or () if column.ndim > 1)
+
     def __getitem__(self, rows: slice) -> "Batch":
         start, stop, _ = rows.indices(self.rows)
         if self._matrix is not None:
@@ -48,7 +53,7 @@ class Batch:
 
     @staticmethod
     def concat(batches: Sequence["Batch"]) -> "Batch":
-        """The rows of all batches, which have the same columns, in order."""
+        """The rows of all batches, which have the same columns and shapes, in order."""
         if len(batches) == 1:
             return batches[0]
         rows = sum(batch.rows for batch in batches)

@@ -98,7 +98,7 @@ class Batcher:
             if head.answered:
                 self._queue.popleft()
                 continue
-            if gathered and not (self._predictor.rowwise and head.call == gathered[0].call):
+            if gathered and not (self._predictor.rowwise and _alike(head, gathered[0])):
                 break
             if gathered and rows + head.batch.rows > self._max_rows:
                 break
@@ -122,12 +122,17 @@ class Batcher:
             self._watch()
 
 
+def _alike(one: Waiting, other: Waiting) -> bool:
+    """Whether two requests may share a batch."""
+    return one.call == other.call and one.batch.shapes == other.batch.shapes
+
+
 def _outcomes(predictor: Predictor, gathered: list[Waiting]) -> list[tuple[Outcome, int | None]]:
     """An outcome a request: a bad one fails alone, and learns which of its rows is bad."""
-    batch = Batch.concat([waiting.batch for waiting in gathered])
     edges = list(accumulate(waiting.batch.rows for waiting in gathered))
     call = gathered[0].call
     try:
+        batch = Batch.concat([waiting.batch for waiting in gathered])
         found = list(predictor.predict_apart(batch, edges, call))
         return [_located(predictor, waiting, outcome) for waiting, outcome in zip(gathered, found, strict=True)]
     except Exception as error:

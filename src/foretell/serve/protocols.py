@@ -84,6 +84,9 @@ def decode(
     call = Call(proba, predictor.signature.call_params({}))
     if not any(batch.rows for _, batch in pieces):
         return Ask(Batch(0, []), call, answer, lambda row, reason: reason)
+    for block, batch in pieces:
+        if batch.shapes != pieces[0][1].shapes:
+            raise reader.place(block, CellWrong(0, None, "the tensor's shape is not that of the first row's"))
     return Ask(Batch.concat([batch for _, batch in pieces]), call, answer, partial(_in_pieces, reader, pieces))
 
 
