@@ -23,10 +23,13 @@ import foretell
 from foretell.errors import LibraryMissing, ModelUnreadable, OutputError, UsageError
 from foretell.models import requirements
 from foretell.models.load import FLAVOURS, Settled
-from foretell.storage import sha256
+from foretell.storage import make_private, sha256, write_atomic
 
 _OLDEST = (3, 11)
 _SHOWN = 500
+_SETTINGS = "uv.toml"
+"""uv's settings for a folder. It looks for them upwards, where others may have put some, such as another index: so an
+empty one lies here, beside which the user's own still count."""
 _LEFT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
 """Variables of this process's own Python. Bytecode is kept as modules are first imported: to compile all of them takes
 four times as long."""
@@ -147,8 +150,7 @@ def _home() -> Path:
     base = said if said.is_absolute() else Path.home() / ".cache"
     folder = base / "foretell" / "environments"
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private(folder)
         for checked in (folder.parent, folder):
             status = checked.lstat()
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -156,6 +158,11 @@ def _home() -> Path:
                     f"{checked} can be written by others, so nothing in it is run",
                     f"Look at what is in it; then remove it, or: chmod 700 {checked}",
                 )
+        above = folder.parent.resolve().parent
+        if above.stat().st_mode & 0o002 and not above.stat().st_mode & stat.S_ISVTX:
+            raise UsageError(f"{above} can be written by everybody, so nothing in it is run", f"chmod o-w {above}")
+        if not (folder / _SETTINGS).exists():
+            write_atomic(folder / _SETTINGS, b"")
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror}", "XDG_CACHE_HOME moves it") from error
     return folder

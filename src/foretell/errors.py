@@ -31,12 +31,19 @@ class ForetellError(Exception):
     code = "INTERNAL_ERROR"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(_plain(message))
+        self.message = _plain(message)
+        self.hint = _plain(hint)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def _plain(text: str) -> str:
+    """Text that may hold anything, of a model's or a server's too, as one line that a terminal only shows."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 class UsageError(ForetellError):
@@ -89,7 +96,7 @@ class ModelUntrusted(ModelError):
 
     def __init__(self, message: str, hint: str, *, file: str, digest: str, origin: str) -> None:
         super().__init__(message, hint)
-        self.file = file
+        self.file = _plain(file)
         self.digest = digest
         self.origin = origin
 
@@ -144,7 +151,7 @@ class CellWrong(InputError):
     def at(self, place: str) -> "CellWrong":
         """The same error with its place spelled out."""
         placed = CellWrong(self.row, self.column, self.reason, self.hint)
-        placed.message = f"{place}: {self.reason}"
+        placed.message = _plain(f"{place}: {self.reason}")
         return placed
 
 

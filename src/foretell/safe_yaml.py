@@ -11,6 +11,7 @@ from foretell.errors import ModelUnreadable
 _MAX_SIZE = 1 << 20
 _MAX_ALIASES = 64
 _MAX_DEPTH = 60
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -21,9 +22,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text("utf-8")
         if _depth(text) > _MAX_DEPTH:
             raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
-        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _MAX_ALIASES:
-            raise ModelUnreadable(f"{path} has over {_MAX_ALIASES} YAML aliases")
-        value = yaml.safe_load(text)
+        _check_events(text, path)
+        value = yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
     except OSError as error:
         raise ModelUnreadable(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -32,6 +32,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelUnreadable(f"{path} is not a YAML mapping")
     return value
+
+
+def _check_events(text: str, path: Path) -> None:
+    """What the loader would do with the text, before it does: it recurses, and copies what is merged once more at each
+    merge."""
+    depth = aliases = 0
+    for event in yaml.parse(text, _LOADER):
+        aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if aliases > _MAX_ALIASES:
+            raise ModelUnreadable(f"{path} has over {_MAX_ALIASES} YAML aliases")
+        if depth > _MAX_DEPTH:
+            raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
+        if getattr(event, "value", "") == "<<" or "merge" in str(getattr(event, "tag", "")):
+            raise ModelUnreadable(f"{path} merges YAML mappings (<<), which no description of a model does")
 
 
 def _depth(text: str) -> int:

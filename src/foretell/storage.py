@@ -12,6 +12,8 @@ from foretell.errors import ModelUnreadable
 
 _CHUNK = 1 << 20
 UNCOUNTED = "registered_model_meta"
+"""What MLflow adds when it downloads a registered model: its name and version, which are no part of the model."""
+_META = re.compile(rb"(model_(name|version): ?[ -~]{0,1000}\n([ ]+[ -~]{0,1000}\n)*)+")
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.I)
 
 
@@ -30,6 +32,12 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             draft.unlink()
         raise
     sync_folder(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, for the owner alone, whatever the umask. Raises OSError."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -69,6 +77,8 @@ def files_under(root: Path) -> Iterator[tuple[str, Path]]:
             raise ModelUnreadable(f"{root} holds a file whose name is no text: {name!r}")
         if path.is_file():
             status = path.stat()
+            if name == UNCOUNTED and not (status.st_size < _CHUNK and _META.fullmatch(path.read_bytes())):
+                raise ModelUnreadable(f"{path} is not what MLflow writes under that name", "Remove it")
             if status.st_nlink > 1 and status.st_uid != owner:
                 raise ModelUnreadable(f"{path} is a hard link to a file of another owner", "Copy the model instead")
             yield name, path
@@ -93,8 +103,8 @@ def contained(folder: Path, relative: object) -> Path:
     """The path of a file that a model names, which must exist inside the model's folder. Raises ModelUnreadable."""
     if not isinstance(relative, str) or len(relative) > 1000:
         raise ModelUnreadable(f"{folder}: the model names a file by something that is no file's name")
-    path = folder / relative
-    if relative == UNCOUNTED:
+    path, meta = folder / relative, folder / UNCOUNTED
+    if relative == UNCOUNTED or (meta.exists() and path.exists() and path.samefile(meta)):
         raise ModelUnreadable(f"{folder}: the model names {relative!r}, which is none of its own files")
     if not is_inner(relative):
         raise ModelUnreadable(f"{folder}: the model names the file {relative!r}, which is not inside its folder")

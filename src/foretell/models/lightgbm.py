@@ -36,7 +36,7 @@ def runs_code(model: StoredModel) -> list[str]:
         return []
     if not is_skops(path):
         return [f"{path.name} (a pickle)"]
-    unknown = [name for name in untrusted(path) if name not in _REVIEWED]
+    unknown = [name[:100] for name in untrusted(path) if name not in _REVIEWED]
     return [f"{path.name} (a skops file with {', '.join(unknown[:5])})"] if unknown else []
 
 

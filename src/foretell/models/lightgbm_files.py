@@ -16,6 +16,8 @@ from foretell.errors import ModelUnreadable
 _MOST = 1 << 20
 _INTEGERS = re.compile(r"[-+0-9 ]*", re.ASCII)
 _FLOATS = re.compile(r"[-+0-9.eEinfa ]*", re.ASCII)
+_KEY = re.compile(r"\w+", re.ASCII)
+"""The library passes over what stands before a name, and would take a line that is none for another one's."""
 _BY_SPLIT = ("split_gain", "internal_value", "internal_weight", "internal_count")
 _BY_LEAF = ("leaf_weight", "leaf_count")
 
@@ -99,6 +101,7 @@ def _pairs(text: str) -> dict[str, str]:
     lines = [line.partition("=") for line in text.split("\n") if line]
     found = {key: value for key, _, value in lines}
     _sure(len(found) == len(lines), "a line comes twice")
+    _sure(all(_KEY.fullmatch(key) for key in found), "a line begins with no name")
     return found
 
 

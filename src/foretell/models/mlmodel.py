@@ -71,4 +71,16 @@ def _example(folder: Path, info: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(body, dict):
         return {"inputs": body}
-    return {"dataframe_split": body} if set(body) <= {"columns", "index", "data"} and "data" in body else body
+    if set(body) <= {"columns", "index", "data"} and "data" in body:
+        body = {"dataframe_split": body}
+    return body if "dataframe_split" not in body or _is_frame(body["dataframe_split"]) else None
+
+
+def _is_frame(frame: Any) -> bool:
+    """Whether an example has columns and rows that fit each other."""
+    rows = frame.get("data") if isinstance(frame, dict) else None
+    names = frame.get("columns") if isinstance(frame, dict) else None
+    if not (isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)):
+        return False
+    widths = {len(row) for row in rows}
+    return len(widths) == 1 and (not names or (isinstance(names, list) and {len(names)} == widths))

@@ -14,7 +14,15 @@ from foretell.errors import ModelUnreadable, RowRefused
 from foretell.models.load import Loaded, import_code
 from foretell.models.mlmodel import StoredModel
 from foretell.models.requirements import note, saved_with
-from foretell.models.sklearn_files import REVIEWED, check_trees, is_skops, load_pickle, load_skops, untrusted
+from foretell.models.sklearn_files import (
+    REVIEWED,
+    check_machines,
+    check_trees,
+    is_skops,
+    load_pickle,
+    load_skops,
+    untrusted,
+)
 from foretell.signature import Signature
 
 _BLOCK = 256
@@ -46,7 +54,7 @@ def runs_code(model: StoredModel) -> list[str]:
     path = model_file(model)
     if not is_skops(path):
         return [f"{path.name} (a pickle)"]
-    unknown = [name for name in untrusted(path) if name not in REVIEWED]
+    unknown = [name[:100] for name in untrusted(path) if name not in REVIEWED]
     return (
         [f"{path.name} (a skops file with {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''})"]
         if unknown
@@ -69,6 +77,7 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     if not hasattr(estimator, "predict"):
         raise ModelUnreadable(f"{path} holds a {type(estimator).__name__}, which has no predict")
     check_trees(parts(estimator), path)
+    check_machines(parts(estimator), path)
     for part in parts(estimator):
         if getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None

@@ -106,9 +106,12 @@ def check_trees(parts: Iterable[Any], path: Path) -> None:
     try:
         found = list(parts)
         columns: dict[int, int] = {}
+        categorical: dict[int, list[Any]] = {}
         for part in found:
             for member in _members(part):
                 columns[id(member)] = min(int(part.n_features_in_), columns.get(id(member), _MANY))
+                mapper = getattr(part, "_bin_mapper", None)
+                categorical.setdefault(id(member), []).append(getattr(mapper, "is_categorical_", ()))
         for part in found:
             known = min(int(getattr(part, "n_features_in_", _MANY)), columns.get(id(part), _MANY))
             tree = getattr(part, "tree_", None)
@@ -119,6 +122,7 @@ def check_trees(parts: Iterable[Any], path: Path) -> None:
                 nodes = part.nodes
                 leaf = nodes["is_leaf"].astype(bool)
                 _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], leaf, known, path)
+                _check_bitsets(nodes[~leaf], part.raw_left_cat_bitsets, categorical.get(id(part), [()]), path)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         raise ModelUnreadable(f"{path} holds a tree that cannot be read: {error}") from error
 
@@ -145,3 +149,52 @@ def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int, 
     known = (columns >= 0) & (columns < features)
     if not (ahead[0].all() and ahead[1].all() and known.all()):
         raise ModelUnreadable(f"{path} holds a tree whose nodes point outside of it")
+
+
+def _check_bitsets(nodes: Any, bitsets: Any, categorical: list[Any], path: Path) -> None:
+    """A split by categories names a set of them, and a column that every ensemble around knows to hold categories."""
+    splits = nodes[nodes["is_categorical"].astype(bool)]
+    if not len(splits):
+        return
+    sound = bitsets.ndim == 2 and bitsets.shape[1] == _WORDS and (splits["bitset_idx"] < len(bitsets)).all()
+    masks = [np.asarray(mask, bool) for mask in categorical]
+    columns = splits["feature_idx"]
+    if not sound or not all((columns < len(mask)).all() and mask[columns].all() for mask in masks):
+        raise ModelUnreadable(f"{path} holds a tree whose categories are not there")
+
+
+_WORDS = 8
+"""Of 32 bits each: a category is a number below 256."""
+
+
+def check_machines(parts: Iterable[Any], path: Path) -> None:
+    """That the arrays of a support vector machine fit each other: libsvm follows them unseen."""
+    for part in parts:
+        if not hasattr(part, "_n_support"):
+            continue
+        try:
+            sound = bool(part._sparse) or _is_sound_machine(part)
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
+            sound = False
+        if not sound:
+            raise ModelUnreadable(f"{path} holds a {type(part).__name__} whose parts do not fit each other")
+
+
+def _is_sound_machine(machine: Any) -> bool:
+    groups, count = len(machine._n_support), len(machine.support_)
+    pairs = groups * (groups - 1) // 2
+    given = machine.kernel == "precomputed"
+    vectors = (0, 0) if given else (count, machine.n_features_in_)
+    held = machine._n_support.astype("int64")
+    regression = not hasattr(machine, "classes_")
+    return bool(
+        "_impl" not in vars(machine)
+        and groups >= 2
+        and (held >= 0).all()
+        and (held == count if regression else held.sum() == count).all()
+        and machine.support_vectors_.shape == vectors
+        and (not given or ((machine.support_ >= 0) & (machine.support_ < machine.n_features_in_)).all())
+        and machine._dual_coef_.shape == (groups - 1, count)
+        and machine._intercept_.shape == (pairs,)
+        and all(len(part) in (0, pairs) for part in (machine._probA, machine._probB))
+    )

@@ -120,7 +120,8 @@ def _unpickled(model: StoredModel, path: Path) -> Any:
         if is_script(path):
             module = torch.jit.load(path, map_location="cpu")
         else:
-            module = torch.load(path, "cpu", pickle_module=_pickle_module(path), weights_only=False)
+            named = pickle if model.path.is_file() else _pickle_module(path)
+            module = torch.load(path, "cpu", pickle_module=named, weights_only=False)
     except ModuleNotFoundError:
         raise
     except Exception as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foretell.errors import ModelUntrusted, OutputError, UsageError
-from foretell.storage import write_atomic
+from foretell.storage import make_private, write_atomic
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrustStore:
     def save(self) -> None:
         stored = {"digests": sorted(self.digests), "names": [list(pair) for pair in sorted(self.names)]}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.path.parent)
             write_atomic(self.path, json.dumps(stored, indent=1).encode() + b"\n", mode=0o600)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error

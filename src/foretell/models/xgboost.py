@@ -27,6 +27,10 @@ _KINDS = {
 }
 
 
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of attributes that are not as XGBoost writes them."""
+
+
 def runs_code(model: StoredModel) -> list[str]:
     """Never: the formats hold trees and numbers, which are checked."""
     return []
@@ -48,7 +52,7 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
                 settings = json.loads(booster.save_config())["learner"]
                 engine = XgboostEngine(xgboost, booster, _kind(model, booster), settings)
                 names, count = list(booster.feature_names or []), booster.num_features()
-            except (xgboost.core.XGBoostError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except (xgboost.core.XGBoostError, *_MALFORMED) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ModelUnreadable(f"{path} cannot be loaded: {reason}") from error
     return Loaded(engine, known_columns(names, count), tuple(names) or None)
@@ -85,6 +89,8 @@ class XgboostEngine:
         self._in_place = bool(kind) and not linear
         best = booster.attr("best_iteration") if self._in_place else None
         self._trees = (0, int(best) + 1 if best is not None else 0)
+        if best is not None and not 0 < self._trees[1] <= booster.num_boosted_rounds():
+            raise ValueError(f"its best iteration is {best[:20]}, of {booster.num_boosted_rounds()}")
         self._classes = max(2, int(settings["learner_model_param"]["num_class"]))
         self._labels = tuple(map(str, range(self._classes)))
         self.proba = self._classifier

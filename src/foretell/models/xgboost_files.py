@@ -4,6 +4,7 @@ Source of the format: https://xgboost.readthedocs.io/en/stable/tutorials/saving_
 """
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ _MOST = 1 << 20
 _MAX_DEPTH = 32
 _ARRAYS = {"d": ">f4", "D": ">f8", "i": "i1", "U": "u1", "I": ">i2", "l": ">i4", "L": ">i8"}
 _SCALARS = {"d": ">f", "D": ">d", "i": ">b", "U": ">B", "I": ">h", "l": ">i", "L": ">q"}
+_ESCAPED = re.compile(rb"\\u00[2-9a-fA-F]|\\u(?!00)|\\/")
+"""A key in such a spelling is one key to Python and another to XGBoost."""
 _PER_NODE = ("default_left", "loss_changes", "sum_hessian", "split_conditions", "parents")
 _CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
@@ -47,6 +50,7 @@ def _sure(holds: Any, what: str) -> None:
 
 
 def _from_json(data: bytes) -> Any:
+    _sure(not _ESCAPED.search(data.replace(b"\\\\", b"")), "it spells letters as numbers, which XGBoost does not read")
     return json.loads(data, object_pairs_hook=_distinct)
 
 
@@ -177,8 +181,15 @@ def _check_trees(model: dict[str, Any], features: int, groups: int) -> None:
         sound = len(ends) > 0 and ends[0] == 0 and ends[-1] == len(trees) and (np.diff(ends) >= 0).all()
         _sure(sound, "iteration_indptr is wrong")
     _sure(not any(len(part) for part in model.get("cats", {}).values()), _CATEGORICAL)
+    numbers = sorted(_whole_number(tree["id"]) for tree in trees)
+    _sure(numbers == list(range(len(trees))), "its trees are not numbered one by one")
     for tree in trees:
         _check_tree(tree, features, groups)
+
+
+def _whole_number(value: Any) -> int:
+    _sure(type(value) is int, "a tree's number is none")
+    return int(value)
 
 
 _CATEGORICAL = "it has columns of categories, which foretell does not read; train on their codes as numbers"

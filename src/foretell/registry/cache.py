@@ -80,8 +80,7 @@ class Cache:
         self.root = root
         self.largest = largest
         try:
-            root.parent.mkdir(parents=True, exist_ok=True)
-            root.mkdir(mode=0o700, exist_ok=True)
+            storage.make_private(root)
             _only_ours(root)
             for name in ("models", "fetched", "resolved", "drafts"):
                 (root / name).mkdir(mode=0o700, exist_ok=True)

@@ -19,7 +19,7 @@ import msgspec
 from foretell.errors import ModelNotFound, ModelUnreadable, OutputError
 from foretell.registry.connection import Stumble
 from foretell.registry.rest import RestStore, decoded
-from foretell.storage import UNCOUNTED, is_inner
+from foretell.storage import UNCOUNTED, is_inner, make_private
 
 ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
 MOST_FILES = 10_000
@@ -139,7 +139,7 @@ class _File:
     def fetch(self) -> int:
         """Its bytes. Whatever the answers, the file ends whole or an error is raised."""
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.target.parent)
             descriptor = os.open(self.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise OutputError(f"{self.target} cannot be written: {error.strerror}") from error

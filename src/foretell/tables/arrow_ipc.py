@@ -4,6 +4,7 @@ it says of its size is bounded, and an input that is cut short is an error."""
 import struct
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from foretell.errors import ForetellError, InputUnreadable
@@ -25,6 +26,7 @@ class ArrowTable:
 
     def __init__(self, source: Source, limit: int | None) -> None:
         self._name = source.name
+        self._limited = limit is not None
         self._messages = _Messages(source, limit)
         try:
             self.schema: pa.Schema = pa.ipc.read_schema(pa.py_buffer(self._messages.first()))
@@ -37,12 +39,35 @@ class ArrowTable:
             options = pa.ipc.IpcReadOptions(included_fields=columns)
             with pa.ipc.open_stream(pa.PythonFile(self._messages, "r"), options=options) as reader:
                 for batch in reader:
+                    batch.validate()
+                    self._messages.bound(sum(map(self._viewed, batch.columns)))
                     batch.validate(full=True)
                     yield batch
         except ForetellError:
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise _unreadable(self._name, error) from error
+
+    def _viewed(self, column: pa.Array) -> int:
+        """The bytes that a column's views show: many may show the same ones, and each is looked at by itself."""
+        if isinstance(column, pa.DictionaryArray):
+            return self._viewed(column.dictionary)
+        if _is_view(column.type):
+            lengths = np.frombuffer(column.buffers()[1] or b"", "<i4")[::4][column.offset :][: len(column)]
+            return int(lengths[lengths > 0].sum(dtype="int64"))
+        if self._limited and _has_views(column.type):
+            raise InputUnreadable(f"{self._name} holds a column of {column.type}, whose size cannot be told")
+        return 0
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    inner = [kind.field(at).type for at in range(kind.num_fields)]
+    inner += [found for name in ("value_type", "storage_type") if (found := getattr(kind, name, None)) is not None]
+    return _is_view(kind) or any(map(_has_views, inner))
 
 
 class _Messages:
@@ -96,17 +121,18 @@ class _Messages:
         metadata = self._exactly(count)
         try:
             kind, header, body_size = _message(metadata)
-            self._bound(body_size)
+            self.bound(body_size)
             body = self._exactly(body_size)
             if kind in (_DICTIONARY, _RECORDS):
                 size_ = _unpacked_size(metadata, header if kind == _RECORDS else _child(metadata, header, 1), body)
-                self._bound(size_)
+                self.bound(size_)
                 self._held += size_ if self._whole or kind == _DICTIONARY else 0
         except struct.error as error:
             raise InputUnreadable(f"{self._source.name} is damaged: an Arrow message cannot be read") from error
         self._parts += [part for part in (metadata, body) if part]
 
-    def _bound(self, size: int) -> None:
+    def bound(self, size: int) -> None:
+        """That so many bytes more are not too many. Raises InputUnreadable, InputTooLarge."""
         if size < 0:
             raise InputUnreadable(f"{self._source.name} is damaged: an Arrow message has no length")
         if self._held + size > self._limit:

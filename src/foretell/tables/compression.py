@@ -11,7 +11,7 @@ from foretell.errors import InputUnreadable
 
 SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 
 Read = Callable[[int], bytes]
