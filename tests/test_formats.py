@@ -1,6 +1,7 @@
 """Files and bodies in Parquet and Arrow, packed text, tensors: what comes through, what is carried, what is refused."""
 
 import gzip
+import io
 import json
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -49,6 +51,14 @@ def arrow(table: pa.Table, *, stream: bool = False, **options: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def by_polars(table: pa.Table, *, coded: bool = False) -> bytes:
+    """Its files begin with no message of the schema, and its text is views."""
+
+    frame, sink = pl.DataFrame(table), io.BytesIO()
+    frame.with_columns(pl.col("s").cast(pl.Categorical)).write_ipc(sink) if coded else frame.write_ipc(sink)
+    return sink.getvalue()
+
+
 def read(
     body: bytes, fmt: Format, signature: Signature = X, keep: Keep = NONE, limit: int | None = LIMIT
 ) -> list[Rows]:
@@ -65,6 +75,8 @@ GOOD: dict[str, tuple[bytes, Format]] = {
     "arrow stream": (arrow(TABLE, stream=True), ARROW),
     "arrow zstd": (arrow(TABLE, compression="zstd"), ARROW),
     "arrow lz4 stream": (arrow(TABLE, stream=True, compression="lz4"), ARROW),
+    "arrow polars": (by_polars(TABLE), ARROW),
+    "arrow polars coded": (by_polars(TABLE, coded=True), ARROW),
     "arrow coded": (arrow(TABLE.set_column(1, "s", TABLE["s"].dictionary_encode())), ARROW),
 }
 
@@ -123,7 +135,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], Format, str]] = {
     "empty parquet": (lambda: b"", PARQUET, "cannot be read as Parquet"),
     "footer too long": (lambda: GROUPS[:-8] + b"\xff\xff\xff\x7fPAR1", PARQUET, "cannot be read as Parquet"),
     "footer of nothing": (lambda: GROUPS[:-8] + b"\0\0\0\0PAR1", PARQUET, "cannot be read as Parquet"),
-    "no arrow": (lambda: b"ARROW1\0\0" + bytes(64), ARROW, "it begins otherwise"),
+    "no arrow": (lambda: b"PNG1" + bytes(64), ARROW, "it begins otherwise"),
+    "no arrow but its mark": (lambda: b"ARROW1\0\0" + bytes(64), ARROW, "does not end"),
     "old feather": (lambda: b"FEA1" + bytes(64), ARROW, "it begins otherwise"),
     "empty arrow": (lambda: b"", ARROW, "is cut short"),
     "message without end": (lambda: b"\xff\xff\xff\xff\xff\xff\xff\x0f", ARROW, "is cut short"),
@@ -198,6 +211,16 @@ CARRIED: dict[str, tuple[pa.Array, str, str]] = {
         '[{"key":"k","value":1}]',
     ),
 }
+
+
+def test_categories_of_polars_are_carried_as_words() -> None:
+    """They come as codes of views, for which Arrow has few functions."""
+    table = pa.table({"x": [1.0, 2.0], "s": ["a", "b"], "id": ["c", None]})
+
+    sink = io.BytesIO()
+    pl.DataFrame(table).with_columns(pl.col("id").cast(pl.Categorical)).write_ipc(sink)
+    kept = read(sink.getvalue(), ARROW, keep=ALL)[0].kept
+    assert ["c", None] == kept.columns[0].to_pylist()
 
 
 @pytest.mark.parametrize(("column", "text", "value"), CARRIED.values(), ids=CARRIED)
@@ -542,7 +565,6 @@ def _batches(path: str, table: pa.Table) -> None:
 def test_python_takes_tensors_of_every_kind(models: Path) -> None:
     """numpy arrays and frames with lists or arrays in their cells give the same answers."""
     import pandas as pd
-    import polars as pl
 
     opened = library.load(str(models / "image"))
     stored = np.array(json.loads((models / "image.json").read_text())["rows"], "float32")[:, 0]

@@ -129,6 +129,10 @@ def test_a_registry_is_known_by_its_uri(given: str, kind: str) -> None:
         pytest.param("nowhere.db", ModelNotFound, ["no such registry", "sqlite:///"], id="file"),
         pytest.param("sqlite:///nowhere.db", ModelNotFound, ["nowhere.db: no such file"], id="sqlite"),
         pytest.param("file:///nowhere", ModelNotFound, ["/nowhere: no such registry"], id="file-store"),
+        pytest.param("project", ModelNotFound, ["project is no registry", "Name that: project/mlflow.db"], id="around"),
+        pytest.param("project/mlruns", ModelNotFound, ["Name that: project/mlflow.db"], id="its-artifacts"),
+        pytest.param("localhost:5000", UsageError, ["no scheme", "http://localhost:5000"], id="no-scheme"),
+        pytest.param("127.0.0.1:5000/ml", UsageError, ["no scheme", "http://127.0.0.1:5000/ml"], id="no-scheme-base"),
         pytest.param("sqlite://", UsageError, ["no sqlite file", "sqlite:////absolute"], id="sqlite-memory"),
         pytest.param("sqlite:///:memory:", UsageError, ["no sqlite file"], id="sqlite-memory-named"),
         pytest.param("databricks", UsageError, ["Databricks", "mlflow artifacts download"], id="databricks"),
@@ -142,6 +146,8 @@ def test_a_registry_that_cannot_be_used_is_one_clear_error(
     given: str, kind: type[ForetellError], said: list[str]
 ) -> None:
     """What is not there is not taken for empty, and what foretell does not read says what to do instead."""
+    database("project/mlflow.db")
+    Path("project/mlruns").mkdir()
     with pytest.raises(kind) as caught:
         choose(given)
     assert [] == [part for part in said if part not in str(caught.value)], caught.value

@@ -248,6 +248,25 @@ def test_prints_a_curl_line_that_works(models: Path, options: list[str]) -> None
     assert [ANSWER] == [each.stdout for each in ran], server.said
 
 
+def test_a_large_example_is_no_line(tmp_path: Path) -> None:
+    """Of a model of images neither the line to try nor a hint holds a whole image; the page does."""
+    with started(wide_model(tmp_path / "wide")) as server:
+        status, said = answer(sent(server.port, "{}"))
+        lines = [line for line in server.said if "curl " in line]
+    assert (400, 1) == (status, len(lines))
+    assert "-d @body.json http://" in lines[0]
+    assert len(lines[0]) < 200
+    assert 300 < len(json.loads(said)["message"]) < 700
+
+
+def wide_model(folder: Path) -> Path:
+    """The network of any size, described as one of 4,000 numbers a row."""
+    open_sizes(folder)
+    described = (folder / "MLmodel").read_text().replace("[-1, -1]", "[-1, 4000]")
+    (folder / "MLmodel").write_text(described)
+    return folder
+
+
 def test_the_first_example_works_to_the_letter(forest: Server) -> None:
     """The example that every text about foretell shows is answered with those very bytes."""
     body = '{"data": [[5.1, 3.5, 1.4, 0.2]]}'

@@ -72,7 +72,8 @@ def _plain(values: pa.Array) -> pa.Array:
     if types.is_run_end_encoded(given):
         return _plain(pc.run_end_decode(values))
     if types.is_dictionary(given):
-        return values if _is_words(given.value_type) else _plain(values.dictionary_decode())
+        values = without_views(values)
+        return values if _is_words(values.type.value_type) else _plain(values.dictionary_decode())
     if types.is_string_view(given) or types.is_binary_view(given):
         return values.cast(pa.large_string() if types.is_string_view(given) else pa.large_binary())
     if types.is_float16(given):
@@ -80,6 +81,15 @@ def _plain(values: pa.Array) -> pa.Array:
     if types.is_decimal(given) and given.bit_width < 128:
         return values.cast(pa.decimal128(38, given.scale))
     return values
+
+
+def without_views(coded: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Codes whose words are views, as polars writes them, with plain words, for which Arrow has its functions."""
+    kind = coded.type.value_type
+    if not (pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)):
+        return coded
+    plain = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+    return pa.DictionaryArray.from_arrays(coded.indices, coded.dictionary.cast(plain))
 
 
 def _is_words(kind: pa.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,11 +151,17 @@ class Predictor:
     def empty(self, call: Call) -> Answers:
         """Answers to no rows, in the shape of those to the example row, where the model can answer that one."""
         try:
-            return self.predict(self.example(), call)[:0]
+            return self.rehearse(call)[:0]
         except UsageError:
             raise
         except ForetellError:
             return Answers((Output("", np.empty(0)),))
+
+    def rehearse(self, call: Call) -> Answers:
+        """Answers to the example row. What a library warns of there is about no row of anybody's."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.predict(self.example(), call)
 
     def example(self) -> Batch:
         """A row to warm up with: the model's input example, else one made from the signature."""

@@ -224,7 +224,7 @@ class RowDecoder:
         check_names(self.signature, list(given))
 
     def _form(self) -> str:
-        return json.dumps({"data": self.signature.example()})
+        return self.signature.shown_example()
 
 
 def place_in_json(path: str, error: CellWrong, signature: Signature, named: bool) -> CellWrong:

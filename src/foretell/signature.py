@@ -12,6 +12,7 @@ from typing import Any
 from foretell.cells import TYPES, Column, Refused, from_value, show
 from foretell.errors import FormWrong, ModelUnreadable, UsageError
 
+_MAX_SHOWN = 300
 _TENSOR_TYPES = {
     "bool": "boolean",
     "int32": "integer",
@@ -96,6 +97,11 @@ class Signature:
     def example(self) -> list[list[Any]]:
         """One row that fits, as JSON values."""
         return [[_example(column) for column in self.inputs]]
+
+    def shown_example(self) -> str:
+        """A request body for a message: of a large tensor or of many columns only how it begins."""
+        body = json.dumps({"data": self.example()})
+        return body if len(body) <= _MAX_SHOWN else f"{body[:_MAX_SHOWN]}…"
 
     def to_dict(self) -> dict[str, Any]:
         """For people and tools: {"inputs": [{"name", "type", "required", "shape"?}], "outputs", "params"}."""
@@ -234,6 +240,13 @@ def check_names(signature: Signature, given: list[str]) -> None:
                 nearest(column.name, given) or f"There is: {listed(given)}. The model takes: {listed(signature.names)}"
             )
             raise FormWrong(f"the column {column.name!r} is missing", hint)
+
+
+def miscounted(signature: Signature, there: str, hint: str = "") -> FormWrong:
+    """That columns which count by their position are more or fewer. there: how many there are."""
+    count = len(signature.inputs)
+    told = f"the model takes {count} column{'s' * (count != 1)} by position, and {there}"
+    return FormWrong(told, hint or "Leave just those, or name the model's columns with --schema FILE")
 
 
 def nearest(name: str, given: list[str]) -> str:

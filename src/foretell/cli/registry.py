@@ -112,6 +112,11 @@ def remove(name: str, version: int | None, yes: bool, registry: str | None) -> N
     click.echo(f"Removed {name}" + (f" version {version}" if version is not None else ""))
 
 
+def say(line: str) -> None:
+    """Tells what takes long, for whoever waits."""
+    click.echo(f"note: {line}", err=True)
+
+
 def say_choice(registry: str | None) -> None:
     """Tells which registry was chosen, and by what, where --registry did not say it."""
     choice = choose(registry)
@@ -127,7 +132,7 @@ def chosen(uri: str) -> str | None:
 
 
 def _open(registry: str | None) -> LocalRegistry | Store:
-    opened = open_registry(choose(registry))
+    opened = open_registry(choose(registry), say)
     if not isinstance(opened, LocalRegistry):
         say_choice(registry)
     return opened

@@ -43,7 +43,7 @@ def serve(**given: Any) -> None:
     foretell models serve -m models:/my-model/Production -p 1234
     curl -X POST -H 'Content-Type: application/json' -d '{"data": [[5.1, 3.5, 1.4, 0.2]]}' http://localhost:1234/invocations
 
-    POST /invocations takes JSON, CSV and JSON Lines; GET / is a page to try it on.
+    POST /invocations takes JSON, CSV, JSON Lines, Parquet and Arrow; GET / is a page to try it on.
     """
     found = find_there(given)
     sockets = bind(given["host"], given["port"])

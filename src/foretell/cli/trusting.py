@@ -6,7 +6,7 @@ import click
 
 from foretell import predictor
 from foretell.cli.main import option
-from foretell.cli.registry import say_choice
+from foretell.cli.registry import say, say_choice
 from foretell.errors import ModelUntrusted, UsageError
 from foretell.models.trust import open_store
 from foretell.predictor import Found
@@ -21,7 +21,7 @@ def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool
     installs: what the model requires will be installed. again: the command goes on, and what it found was said before.
     """
     try:
-        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs, say=_say)
+        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs, say=say)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -56,9 +56,9 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
         return
     if uri is None:
         raise UsageError("Which model? Give a uri", "foretell models trust models:/NAME")
-    named = None if uri.startswith("sha256:") else trust_name(uri, registry)
+    named = None if uri.startswith("sha256:") else trust_name(uri, registry, say)
     if named is None:
-        digest = uri if uri.startswith("sha256:") else resolve(uri, registry, _say).digest
+        digest = uri if uri.startswith("sha256:") else resolve(uri, registry, say).digest
         _trust_digest(digest, remove=remove)
         if needs_registry(uri):
             say_choice(registry)
@@ -69,10 +69,6 @@ def trust(uri: str | None, registry: str | None, show: bool, remove: bool) -> No
         store.save()
         what = f"every version of {named[1]!r} in {named[0]}"
     click.echo(f"{'No longer trusted' if remove else 'Trusted'}: {what}")
-
-
-def _say(line: str) -> None:
-    click.echo(f"note: {line}", err=True)
 
 
 def _trust_digest(digest: str, *, remove: bool = False) -> None:

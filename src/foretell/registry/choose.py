@@ -100,6 +100,8 @@ def _named(value: str, said: str, new: bool) -> Choice:
         return Choice("server", without_secrets(value).rstrip("/"), said, uri=value)
     if kind == "sqlite":
         return _sqlite_uri(value, said)
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", value) and not Path(value).exists():
+        raise UsageError(f"{said} {value}: no scheme", f"A tracking server is http://{value} or https://{value}")
     if kind and kind != "file":
         raise _unread(kind, value, said)
     path = Path(unquote(urlsplit(value).path)) if kind == "file" else Path(value)
@@ -115,9 +117,23 @@ def _folder(path: Path, said: str, new: bool, *, files: bool) -> Choice:
         if new and not files and not path.exists() and path.suffix != ".db":
             return _embedded(path, said)
         raise ModelNotFound(f"{said} {path}: no such registry", f"A registry is {_FORMS}")
+    if not new and not is_file_store(path) and (inside := _registry_at(path)) is not None:
+        raise ModelNotFound(f"{said} {path} is no registry, and {inside} is one", f"Name that: {inside}")
     if files or is_file_store(path):
         return Choice("files", path.resolve().as_uri(), said, path)
     return _embedded(path, said)
+
+
+def _registry_at(path: Path) -> Path | None:
+    """The registry inside of a folder, or beside its artifacts."""
+    from foretell.registry.mlflow_files import is_file_store
+
+    if (path / FOLDER).is_dir():
+        return path / FOLDER
+    home = path.parent if path.name == "mlruns" else path
+    if (home / "mlflow.db").is_file():
+        return home / "mlflow.db"
+    return path / "mlruns" if is_file_store(path / "mlruns") else None
 
 
 def _nearest() -> Choice:

@@ -123,6 +123,8 @@ class LocalRegistry:
     def suggestion(self, name: str) -> str:
         """What the registry holds, with the uri to type."""
         how = "Try: foretell demo, or add a model: foretell registry add NAME FOLDER"
+        if not self.root.exists():
+            return f"No registry lies here or above: name one by --registry or MLFLOW_TRACKING_URI, or start one. {how}"
         return suggest(name, self.models(), self.held, how)
 
     def add(self, name: str, source: Path, stage: str | None, alias: str | None) -> Version:

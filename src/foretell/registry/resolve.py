@@ -64,12 +64,12 @@ def resolve(uri: str, registry: str | None = None, say: Callable[[str], None] | 
         return _fetched(uri, parsed, opened, say)
 
 
-def trust_name(uri: str, registry: str | None) -> tuple[str, str] | None:
+def trust_name(uri: str, registry: str | None, say: Callable[[str], None] | None = None) -> tuple[str, str] | None:
     """(registry, name) where a uri names a model without a version: what trust for all its versions is given to."""
     parsed = parse(uri)
     if not (isinstance(parsed, RegistryUri) and parsed.bare):
         return None
-    opened = open_registry(choose(registry))
+    opened = open_registry(choose(registry), say)
     with nullcontext() if isinstance(opened, LocalRegistry) else closing(opened):
         if not opened.versions(parsed.name):
             told = f"no model {parsed.name!r} in the registry {opened.address}"

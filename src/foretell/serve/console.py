@@ -11,6 +11,8 @@ from foretell.cells import Column
 from foretell.config import WHEN
 from foretell.predictor import Predictor
 
+_MAX_LINE = 8192
+
 
 def example(predictor: Predictor) -> str:
     """A request body that fits the model."""
@@ -18,8 +20,11 @@ def example(predictor: Predictor) -> str:
 
 
 def curl(predictor: Predictor, address: str) -> str:
-    """The example request as a line for a shell. address: such as http://localhost:1234."""
+    """The example request as a line for a shell. address: such as http://localhost:1234. A body too large for a line,
+    as an image's is, stands for itself as a file."""
     body = shlex.quote(example(predictor))
+    if len(body) > _MAX_LINE:
+        body = "@body.json"
     return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}/invocations"
 
 

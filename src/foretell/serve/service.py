@@ -40,7 +40,7 @@ class Service:
         answer a made-up row is its own affair."""
         try:
             for _ in range(_WARM_UPS):
-                self.predictor.predict(self.predictor.example(), self._default_call())
+                self.predictor.rehearse(self._default_call())
         except ForetellError:
             pass
 

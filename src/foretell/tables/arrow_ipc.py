@@ -1,8 +1,11 @@
 """Arrow IPC, file or stream, read forward message by message. Every message is looked at before Arrow unpacks it: what
 it says of its size is bounded, and an input that is cut short is an error."""
 
+import io
 import struct
+from collections import deque
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +18,8 @@ _FILE = b"ARROW1"
 _MARK = b"\xff\xff\xff\xff"
 _MAX_METADATA = 256 << 20
 _MAX_BATCH = 16 << 30
+_MAX_PIPED = 256 << 20
+_BLOCK_BYTES = 24
 _DICTIONARY, _RECORDS = 2, 3
 
 
@@ -81,7 +86,13 @@ class _Messages:
         self._whole = limit is not None
         self._held = 0
         self._ended = False
+        self._places: deque[int] | None = None
         self._parts: list[bytes] = []
+        start = source.peek()[:12]
+        if start[:6] == _FILE and len(start) == 12 and start[8:] != _MARK:
+            self._is_file = True
+            self._from_footer(source.seekable(_MAX_PIPED))
+            return
         head = self._exactly(4)
         self._is_file = head == _FILE[:4]
         if self._is_file and self._exactly(4)[:2] == _FILE[4:]:
@@ -97,7 +108,7 @@ class _Messages:
 
     def read(self, count: int) -> bytes:
         while sum(map(len, self._parts)) < count and not self._ended:
-            self._next(self._exactly(4))
+            self._more()
         if self._parts and len(self._parts[0]) == count:
             return self._parts.pop(0)
         data = b"".join(self._parts)
@@ -106,6 +117,40 @@ class _Messages:
 
     def close(self) -> None:
         """The source's owner closes it."""
+
+    def _from_footer(self, file: IO[bytes]) -> None:
+        """Polars begins a file with no message of the schema, and puts dictionaries behind the batches that need them:
+        the footer holds the schema, and tells where each message stands."""
+        name, size = self._source.name, file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - 10))
+        tail = file.read(10)
+        (count,) = struct.unpack("<i", tail[:4])
+        if tail[4:] != _FILE or not 0 < count <= min(size - 10, _MAX_METADATA):
+            raise _cut_short(name)
+        file.seek(size - 10 - count)
+        footer = file.read(count)
+        try:
+            self._places = _blocks(footer)
+        except struct.error as error:
+            raise InputUnreadable(f"{name} is damaged: its footer cannot be read") from error
+        if any(not 0 < place < size for place in self._places):
+            raise InputUnreadable(f"{name} is damaged: its footer names places outside of it")
+        try:
+            opened = pa.ipc.open_file(pa.py_buffer(_FILE + bytes(2) + footer + tail))
+            self._parts = [opened.schema.serialize().to_pybytes()]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _unreadable(name, error) from error
+        self._file, self._source = file, Source(file, name, codec="")
+
+    def _more(self) -> None:
+        """Takes in the message that comes next."""
+        if self._places is not None and not self._places:
+            self._parts.append(_MARK + bytes(4))
+            self._ended = True
+            return
+        if self._places is not None:
+            self._file.seek(self._places.popleft())
+        self._next(self._exactly(4))
 
     def _next(self, mark: bytes) -> None:
         """Takes in one message, or the end of the stream."""
@@ -170,6 +215,19 @@ def _message(metadata: bytes) -> tuple[int, int, int]:
         _child(metadata, root, 2),
         struct.unpack_from("<q", metadata, body)[0] if body else 0,
     )
+
+
+def _blocks(footer: bytes) -> deque[int]:
+    """Where the messages of dictionaries stand, then those of batches, by Arrow's File.fbs. Raises struct.error."""
+    (root,) = struct.unpack_from("<I", footer)
+    starts: deque[int] = deque()
+    for field in (2, 3):
+        if _slot(footer, root, field):
+            vector = _child(footer, root, field)
+            (count,) = struct.unpack_from("<I", footer, vector)
+            places = range(vector + 4, vector + 4 + min(count, len(footer)) * _BLOCK_BYTES, _BLOCK_BYTES)
+            starts.extend(int(struct.unpack_from("<q", footer, at)[0]) for at in places)
+    return starts
 
 
 def _unpacked_size(metadata: bytes, header: int, body: bytes) -> int:

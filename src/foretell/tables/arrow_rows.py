@@ -12,7 +12,7 @@ from foretell.batch import Batch
 from foretell.cells import Column
 from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, InputTooLarge
-from foretell.signature import Signature, check_names
+from foretell.signature import Signature, check_names, miscounted
 from foretell.tables.kept import Keep, Kept, Rows
 from foretell.tables.spelled import settled
 from foretell.tensors import from_lists
@@ -106,8 +106,7 @@ def positions(schema: pa.Schema, signature: Signature) -> list[int | None]:
         return [tensor] * len(signature.inputs)
     if not signature.named:
         if len(names) != len(signature.inputs):
-            count = len(signature.inputs)
-            raise FormWrong(f"the model takes {count} columns by position, and there are {len(names)}")
+            raise miscounted(signature, f"there are {len(names)}")
         return list(range(len(names)))
     check_names(signature, names)
     for name in signature.names:

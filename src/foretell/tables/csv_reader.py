@@ -15,7 +15,7 @@ from foretell.batch import Batch
 from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, show
 from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
-from foretell.signature import Signature, check_names, listed
+from foretell.signature import Signature, check_names, listed, miscounted
 from foretell.tables.files import Block, Text
 from foretell.tables.kept import Keep, Kept, Rows
 
@@ -194,13 +194,7 @@ class CsvReader:
             raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON, Parquet or Arrow")
         if not signature.named:
             if len(header) != len(signature.inputs):
-                takes = (
-                    f"the model takes {len(signature.inputs)} columns by position, and {self._name} has {len(header)}"
-                )
-                raise FormWrong(
-                    takes,
-                    self._delimiter_hint() or "Leave just those, or name the model's columns with --schema FILE",
-                )
+                raise miscounted(signature, f"{self._name} has {len(header)}", self._delimiter_hint())
             return list(range(len(header)))
         try:
             check_names(signature, header)

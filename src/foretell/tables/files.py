@@ -77,7 +77,8 @@ class Source:
             copy.write(data)
             if copy.tell() > limit:
                 raise InputTooLarge(
-                    f"{self.name} is over {limit >> 20} MiB, too much for Parquet that comes through a pipe",
+                    f"{self.name} is over {limit >> 20} MiB, too much for a table that comes through a pipe "
+                    "and is read from its end",
                     "Give the file itself with -i, or send an Arrow stream, which may be of any size",
                 )
         copy.seek(0)

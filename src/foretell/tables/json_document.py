@@ -210,4 +210,4 @@ def _as_records(form: str, raw: msgspec.Raw) -> list[dict[str, msgspec.Raw]]:
 
 
 def _example(decoder: RowDecoder) -> str:
-    return "For example: " + _ENCODER.encode({"data": decoder.signature.example()}).decode()
+    return f"For example: {decoder.signature.shown_example()}"

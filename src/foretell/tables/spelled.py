@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from foretell.columns import moments, to_numpy
+from foretell.columns import moments, to_numpy, without_views
 from foretell.errors import InputTooLarge, InputUnreadable
 
 _MAX_DECODED = 1 << 30
@@ -27,6 +27,7 @@ def settled(column: pa.Array, place: str) -> pa.Array:
         if types.is_run_end_encoded(kind):
             return pc.run_end_decode(column)
         if types.is_dictionary(kind):
+            column = without_views(column)
             _bound(column, place)
             return settled(column.dictionary_decode(), place)
         return column.cast(_settled(kind))
