@@ -1,5 +1,6 @@
 """ONNX models, by ONNX Runtime, which runs no code from a model's file. One thread a call; the caller parallelises."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def runs_code(model: StoredModel) -> list[str]:
 
 def load(model: StoredModel, trusted: bool) -> Loaded:
     """Opens a session. Raises ModelUnreadable."""
+    # Its builds report to their maker, and leave a file in the temporary folder that anyone can write to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     path = _file(model)

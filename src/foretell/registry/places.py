@@ -64,6 +64,8 @@ def _path(address: str, registry: str) -> Path:
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
         raise ModelNotFound(f"the registry {registry} names a folder on another machine: {shown(address)}")
+    if parts.query or parts.fragment:
+        raise ModelUnreadable(f"the registry {registry} names the folder {shown(address)}, which is no plain path")
     return Path(unquote(parts.path))
 
 
