@@ -302,7 +302,9 @@ def test_several_columns_are_several_outputs() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, "text", 7, iter([1]), [object()], np.array(3.0), {}, [np.timedelta64(1, "s")], [1 + 2j]], ids=str
+    "answer",
+    [None, "text", 7, iter([1]), [object()], np.array(3.0), {}, [np.timedelta64(1, "s")], [1 + 2j]],
+    ids=lambda answer: type(answer).__name__,
 )
 def test_an_answer_that_cannot_be_shown_is_said(answer: Any) -> None:
     """What is not one value a row, or has no form in a table, is an error that names it."""
