@@ -4,6 +4,8 @@ More of each: test_trust.py (what runs code, what a description may name), test_
 say), test_environments.py (what reaches an installer), test_cache.py (who may write), test_hostile_registries.py.
 """
 
+import io
+import json
 import os
 import pickle
 import shutil
@@ -23,8 +25,11 @@ from onnx import TensorProto, helper
 
 import foretell as library
 from conftest import Ran, foretell
-from foretell.errors import ModelError, ModelUnreadable
+from foretell.errors import InputTooLarge, ModelError, ModelUnreadable
+from foretell.models.mlmodel import read
 from foretell.registry import places
+from foretell.tables.arrow_ipc import ArrowTable
+from foretell.tables.files import Source
 from tracking import ROOT, Request, Scripted, scripted
 
 SECRET = np.array([1, 2, 3, 4], "float32").tobytes()
@@ -356,3 +361,140 @@ def _onnx(folder: Path, weights: Weights) -> Path:
 def _describe(folder: Path, data: str) -> None:
     flavours = {"onnx": {"data": data}, "python_function": {"loader_module": "mlflow.onnx", "data": data}}
     (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavours}))
+
+
+def _xgboost(change: Callable[[dict[str, Any]], None]) -> bytes:
+    import xgboost
+
+    rows = np.random.default_rng(0).random((50, 4))
+    table = xgboost.DMatrix(rows, label=rows[:, 0])
+    stored = json.loads(xgboost.train({"max_depth": 2}, table, 3).save_raw("json").decode())
+    change(stored["learner"])
+    return json.dumps(stored, separators=(",", ":")).encode()
+
+
+def _one_number(learner: dict[str, Any]) -> None:
+    for tree in learner["gradient_booster"]["model"]["trees"]:
+        tree["id"] = 0
+
+
+def _many_groups(learner: dict[str, Any]) -> None:
+    learner["learner_model_param"]["num_target"] = "600000"
+    learner["gradient_booster"]["model"]["tree_info"] = [500_000] * 3
+
+
+def _attribute(name: str, value: str) -> Callable[[dict[str, Any]], None]:
+    return lambda learner: learner["attributes"].update(
+        {"scikit_learn": '{"_estimator_type":"regressor"}', name: value}
+    )
+
+
+def _lightgbm(line: str) -> bytes:
+    import lightgbm
+
+    rows = np.random.default_rng(0).random((200, 4))
+    data = lightgbm.Dataset(rows, label=rows[:, 0])
+    text = str(lightgbm.train({"verbosity": -1, "num_leaves": 4}, data, 3).model_to_string())
+    return text.replace("\nobjective=regression\n", f"\nobjective=regression\n{line}\n", 1).encode()
+
+
+def _skops(model: Any) -> bytes:
+    from skops.io import dumps
+
+    return bytes(dumps(model))
+
+
+def _categories() -> bytes:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rows = np.random.default_rng(0).random((200, 4))
+    model = HistGradientBoostingClassifier(max_iter=2).fit(rows, rows[:, 0] > 0.5)
+    for [tree] in model._predictors:
+        splits = ~tree.nodes["is_leaf"].astype(bool)
+        tree.nodes["is_categorical"][splits] = 1
+        tree.nodes["bitset_idx"][splits] = 400_000_000
+    return _skops(model)
+
+
+def _machine(change: Callable[[Any], None]) -> bytes:
+    from sklearn.svm import SVC
+
+    rows = np.random.default_rng(0).random((60, 4))
+    model = SVC().fit(rows, rows[:, 0] > 0.5)
+    change(model)
+    return _skops(model)
+
+
+def _more_counts(model: Any) -> None:
+    model._n_support = np.array([len(model.support_), 10**9, -(10**9)], "int32")
+
+
+def _fewer_coefficients(model: Any) -> None:
+    model._dual_coef_ = model._dual_coef_[:, :1].copy()
+
+
+CRASHES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "xgboost trees of one number": ("m.json", lambda: _xgboost(_one_number)),
+    "xgboost key in two spellings": (
+        "m.json",
+        lambda: _xgboost(_many_groups).replace(b'"num_target"', b'"num_t\\u0061rget"', 1),
+    ),
+    "xgboost attribute without end": ("m.json", lambda: _xgboost(_attribute("scikit_learn", "[" * 200_000))),
+    "xgboost iteration before the first": ("m.json", lambda: _xgboost(_attribute("best_iteration", "-5"))),
+    "xgboost iteration after the last": ("m.json", lambda: _xgboost(_attribute("best_iteration", "4294967296"))),
+    "lightgbm line without a name": ("m.txt", lambda: _lightgbm("=objective=multiclass num_class:4000000")),
+    "lightgbm other name": ("m.txt", lambda: _lightgbm("=num_class=4000000")),
+    "categories of a tree": ("m.skops", _categories),
+    "counts of a machine": ("m.skops", lambda: _machine(_more_counts)),
+    "coefficients of a machine": ("m.skops", lambda: _machine(_fewer_coefficients)),
+}
+
+
+@pytest.mark.parametrize(("name", "made"), CRASHES.values(), ids=CRASHES)
+def test_a_file_that_would_lead_a_library_astray_is_refused(
+    name: str, made: Callable[[], bytes], tmp_path: Path
+) -> None:
+    """What a library would follow out of its memory, or stop at without words, is refused before it predicts."""
+    (tmp_path / name).write_bytes(made())
+    _refused(foretell("models", "predict", "-m", tmp_path / name, "-t", "csv", stdin=b"a,b,c,d\n1,2,3,4\n"))
+
+
+def test_machines_as_they_are_trained_load(tmp_path: Path) -> None:
+    """The check of support vector machines lets those of the library pass: of classes, numbers, one class, a kernel."""
+    from sklearn.svm import SVC, SVR, NuSVC, OneClassSVM
+
+    rows = np.random.default_rng(0).random((60, 4))
+    three = np.arange(60) % 3
+    machines = [SVC().fit(rows, three), NuSVC().fit(rows, three), SVR().fit(rows, rows[:, 0])]
+    machines += [OneClassSVM().fit(rows), SVC(kernel="precomputed").fit(rows @ rows.T, three)]
+    for at, machine in enumerate(machines):
+        path = tmp_path / f"{at}.skops"
+        path.write_bytes(_skops(machine))
+        given = rows @ rows.T if at == 4 else rows
+        assert machine.predict(given).tolist() == library.load(str(path)).predict(given.tolist()).tolist()
+
+
+def test_views_that_show_the_same_bytes_again_are_bounded() -> None:
+    """Two kilobytes of Arrow that say to hold ten terabytes of text are refused at once."""
+    import pyarrow as pa
+
+    rows, long = 1_000_000, 10_000_000
+    views = pa.py_buffer(np.tile(np.array([long, 0x78787878, 0, 0], "<i4"), rows))
+    array = pa.Array.from_buffers(pa.string_view(), rows, [None, views, pa.py_buffer(b"x" * long)])
+    sink = io.BytesIO()
+    batch = pa.record_batch([array], names=["a"])
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(batch)
+    table = ArrowTable(Source.of(sink.getvalue(), "body"), 512 << 20)
+    with pytest.raises(InputTooLarge):
+        list(table.batches([0], rows))
+
+
+@pytest.mark.parametrize("frame", [{"columns": 5, "data": [1]}, {"data": [[1, 2], [3]]}, {"data": [{"a": 1}]}])
+def test_an_example_that_does_not_hold_together_is_none(frame: dict[str, Any], tmp_path: Path) -> None:
+    """A broken input example describes no columns, and is no reason to fail."""
+    for name, content in _iris().items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "input_example.json").write_text(json.dumps(frame))
+    assert read(tmp_path).example is None
+    assert 0 == _predict(tmp_path).code

@@ -27,9 +27,9 @@ from foretell.storage import make_private, sha256, write_atomic
 
 _OLDEST = (3, 11)
 _SHOWN = 500
-_SETTINGS = "uv.toml"
-"""uv's settings for a folder. It looks for them upwards, where others may have put some, such as another index: so an
-empty one lies here, beside which the user's own still count."""
+_SETTINGS = Path(".uv") / "uv.toml"
+"""uv's settings for the folder that it runs in. It looks for them upwards, where others may have put some, such as
+another index: so empty ones lie there, beside which the user's own still count."""
 _LEFT_OUT = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
 """Variables of this process's own Python. Bytecode is kept as modules are first imported: to compile all of them takes
 four times as long."""
@@ -115,7 +115,7 @@ def ready(wanted: Recipe, say: Callable[[str], None]) -> Path:
                 shutil.rmtree(left, ignore_errors=True)
             try:
                 draft.mkdir(mode=0o700)
-                _Uv(uv, folder, lock).build(wanted, draft, say)
+                _Uv(uv, (folder / _SETTINGS).parent, lock).build(wanted, draft, say)
                 draft.rename(target)
             except OSError as error:
                 raise OutputError(f"{draft} cannot be made: {error.strerror}", "XDG_CACHE_HOME moves it") from error
@@ -161,8 +161,8 @@ def _home() -> Path:
         above = folder.parent.resolve().parent
         if above.stat().st_mode & 0o002 and not above.stat().st_mode & stat.S_ISVTX:
             raise UsageError(f"{above} can be written by everybody, so nothing in it is run", f"chmod o-w {above}")
-        if not (folder / _SETTINGS).exists():
-            write_atomic(folder / _SETTINGS, b"")
+        make_private((folder / _SETTINGS).parent)
+        write_atomic(folder / _SETTINGS, b"", mode=0o600)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {error.strerror}", "XDG_CACHE_HOME moves it") from error
     return folder
