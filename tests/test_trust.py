@@ -24,7 +24,7 @@ import skops.io
 import yaml
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
@@ -664,6 +664,16 @@ def test_a_member_of_an_ensemble_cannot_claim_more_columns_than_the_ensemble_tak
     assert 5 == tables.widen_later_members(columns=2_000_000_000, to=1_000_000_000)
     tables.save()
     with pytest.raises(ModelUnreadable, match=r"model\.skops"):
+        predictor.open("model.skops")
+
+
+def test_stages_of_more_trees_than_there_are_sums_are_refused() -> None:
+    """C code adds each tree of a stage to a sum of its own, and would write past the last one."""
+    x, y = load_iris(return_X_y=True)
+    boosted = GradientBoostingRegressor(n_estimators=2).fit(x, y)
+    boosted.estimators_ = boosted.estimators_.repeat(3, axis=1)
+    skops.io.dump(boosted, "model.skops")
+    with pytest.raises(ModelUnreadable, match="do not fit their sums"):
         predictor.open("model.skops")
 
 

@@ -1,6 +1,7 @@
 """Files that hold scikit-learn estimators, and what may be loaded: skops by a reviewed list, pickles as a whole."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -114,6 +115,8 @@ def check_trees(parts: Iterable[Any], path: Path) -> None:
                 categorical.setdefault(id(member), []).append(getattr(mapper, "is_categorical_", ()))
         for part in found:
             known = min(int(getattr(part, "n_features_in_", _MANY)), columns.get(id(part), _MANY))
+            if hasattr(part, "_raw_predict_init"):
+                _check_stages(part, path)
             tree = getattr(part, "tree_", None)
             if tree is not None and hasattr(tree, "children_left"):
                 left, right = tree.children_left, tree.children_right
@@ -139,6 +142,16 @@ def _members(part: Any) -> Iterator[Any]:
             waiting.extend(member)
         elif hasattr(member, "tree_") or type(member).__name__ == "TreePredictor":
             yield member
+
+
+def _check_stages(boosting: Any, path: Path) -> None:
+    """As many trees a stage as there are sums, to which C code adds them."""
+    row = np.zeros((1, int(boosting.n_features_in_)), "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sums = boosting._raw_predict_init(row).shape[1]
+    if boosting.estimators_.ndim != 2 or boosting.estimators_.shape[1] != sums:
+        raise ModelUnreadable(f"{path} holds stages of trees that do not fit their sums")
 
 
 def _check_nodes(left: Any, right: Any, feature: Any, leaf: Any, features: int, path: Path) -> None:
