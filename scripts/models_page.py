@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from foretell.models.load import FLAVOURS, Known
-from foretell.tables.formats import FORMATS, Format
+from foretell.tables.compression import SUFFIXES as PACKED
+from foretell.tables.formats import SPELLINGS, Format
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 
@@ -25,15 +26,15 @@ FORMATS_HEAD = """
 
 Inputs and outputs, as files, on stdin and stdout, and as bodies and answers over HTTP.
 
-| format | endings | content types |
-|---|---|---|
+| format | endings | packed | content types |
+|---|---|---|---|
 """
 
 
 def page() -> str:
     """The page's text."""
     flavours = "".join(_flavour(name, known) for name, known in FLAVOURS.items())
-    return HEAD + flavours + FORMATS_HEAD + "".join(map(_format, FORMATS.values()))
+    return HEAD + flavours + FORMATS_HEAD + "".join(map(_format, SPELLINGS))
 
 
 def _flavour(name: str, known: Known) -> str:
@@ -43,7 +44,8 @@ def _flavour(name: str, known: Known) -> str:
 
 
 def _format(fmt: Format) -> str:
-    return f"| `{fmt.name}` | {_codes(fmt.suffixes)} | {_codes(fmt.content_types)} |\n"
+    packed = _codes(tuple(PACKED)) if fmt.text else "inside"
+    return f"| `{fmt.name}` | {_codes(fmt.suffixes)} | {packed} | {_codes(fmt.content_types)} |\n"
 
 
 def _codes(words: tuple[str, ...]) -> str:

@@ -44,7 +44,7 @@ PARQUET = Format(
 ARROW = Format("arrow", (".arrow", ".feather", ".ipc"), ("application/vnd.apache.arrow.file",), text=False)
 ARROW_STREAM = Format("arrow", (".arrows",), ("application/vnd.apache.arrow.stream",), text=False)
 FORMATS = {fmt.name: fmt for fmt in (CSV, JSONL, JSON, PARQUET, ARROW)}
-_SPELLED = (*FORMATS.values(), ARROW_STREAM)
+SPELLINGS = (*FORMATS.values(), ARROW_STREAM)
 """With the other way to write Arrow; both are read alike."""
 
 Piece = TypeVar("Piece")
@@ -74,12 +74,12 @@ def by_suffix(path: str, what: str) -> Format:
     """The format that a file's name tells, which may end in .gz or .zst. Raises FormatUnknown."""
     inner, codec = compression.split(path)
     suffix = Path(inner).suffix.lower()
-    for fmt in _SPELLED:
+    for fmt in SPELLINGS:
         if suffix in fmt.suffixes:
             if codec and not fmt.text:
                 raise FormatUnknown(f"{path}: {fmt.name} is compressed inside, not as a whole", f"Name it {inner}")
             return fmt
-    known = ", ".join(suffix for fmt in _SPELLED for suffix in fmt.suffixes)
+    known = ", ".join(suffix for fmt in SPELLINGS for suffix in fmt.suffixes)
     raise FormatUnknown(
         f"{path}: the {what}'s format cannot be told from its name", f"Known endings: {known}; .csv.gz and the like"
     )
@@ -87,12 +87,12 @@ def by_suffix(path: str, what: str) -> Format:
 
 def by_content_type(kind: str) -> Format | None:
     """The format of a media type, without parameters and in lower case; None for one that is not ours."""
-    return next((fmt for fmt in _SPELLED if kind in fmt.content_types), None)
+    return next((fmt for fmt in SPELLINGS if kind in fmt.content_types), None)
 
 
 def content_types() -> list[str]:
     """One for each format, the first of its own."""
-    return [fmt.content_types[0] for fmt in _SPELLED]
+    return [fmt.content_types[0] for fmt in SPELLINGS]
 
 
 def sniffed(head: bytes) -> Format:
