@@ -428,7 +428,7 @@ def test_params_reach_the_model(models: Path) -> None:
 
 # Mistakes of the client
 
-EXAMPLE = 'For example: {"data":[['
+EXAMPLE = 'For example: {"data": [['
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 MISTAKES: dict[str, tuple[str, str | bytes, int, tuple[str, ...]]] = {
