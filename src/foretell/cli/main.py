@@ -79,6 +79,12 @@ def main() -> NoReturn:
     except ForetellError as error:
         show_error(error)
         code = exit_code(error)
+    if "catboost" in sys.modules:
+        # Now and then it aborts a process that ends while threads of its own still start; the work is done by then.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
