@@ -1,6 +1,6 @@
 """`python -m foretell` is the `foretell` command."""
 
-from foretell.cli.main import main
+from foretell.cli.main import process
 
 if __name__ == "__main__":
-    main()
+    process()

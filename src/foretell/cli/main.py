@@ -54,6 +54,20 @@ def foretell() -> None:
     """Run a trained model both ways: batch prediction over files and real-time serving, with the same answers."""
 
 
+def process() -> NoReturn:
+    """The command line as a process of its own."""
+    try:
+        main()
+    except SystemExit as end:
+        if "catboost" not in sys.modules:
+            raise
+        # Now and then it aborts a process that ends while threads of its own still start; the work is done by then.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+
+
 def main() -> NoReturn:
     """Runs the command line and exits with its code."""
     try:
@@ -79,12 +93,6 @@ def main() -> NoReturn:
     except ForetellError as error:
         show_error(error)
         code = exit_code(error)
-    if "catboost" in sys.modules:
-        # Now and then it aborts a process that ends while threads of its own still start; the work is done by then.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
     sys.exit(code)
 
 
