@@ -18,7 +18,7 @@ FLOORS = [
     {"models", "registry", "tables"},
     {"rows", "strict_json", "json_types"},
     {"signature", "storage", "safe_yaml", "tensors"},
-    {"columns"},
+    {"columns", "kernels"},
     {"cells", "batch"},
     {"metrics", "config", "errors", "imports"},
 ]

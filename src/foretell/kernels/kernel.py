@@ -1,0 +1,43 @@
+"""A whole model as a kernel: how rows come in, the steps, and the head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foretell.batch import Answers, Batch, Call
+from foretell.kernels.node import Head, Step
+from foretell.kernels.rows import Frame, Rows, numbers_of
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a model. frame: whether its first step takes columns of their own dtypes, and not one matrix."""
+
+    steps: tuple[Step, ...]
+    head: Head
+    frame: bool = False
+
+
+class KernelEngine:
+    """numpy alone, in the training library's own order of operations."""
+
+    name = "numpy kernel"
+    block: int | None = None
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.proba = kernel.head.proba
+
+    def predict(self, batch: Batch, call: Call) -> Answers:
+        with np.errstate(all="ignore"):
+            rows = self._rows(batch)
+            for step in self._kernel.steps:
+                rows = step.transform(rows)
+            return Answers(self._kernel.head.answer(rows, call))
+
+    def _rows(self, batch: Batch) -> Rows:
+        if self._kernel.frame:
+            return Frame(tuple(batch.columns))
+        if any(column.dtype == object for column in batch.columns):
+            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in batch.columns])
+        return batch.matrix if batch.columns[0].ndim == 1 else batch.columns[0]

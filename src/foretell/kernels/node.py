@@ -1,0 +1,50 @@
+"""What a kernel is made of: steps that transform rows, and at its end a head that answers. Each is a frozen dataclass of
+arrays and plain values, which `stored` writes and reads; made from a fitted estimator by `lower`."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from foretell.batch import Call, Output
+from foretell.kernels.product import Shape
+from foretell.kernels.rows import Rows
+
+
+class Step(Protocol):
+    """A transformer."""
+
+    def transform(self, rows: Rows) -> Rows:
+        """The rows, in order, as the next step takes them. Raises RowRefused where the library refuses one."""
+        ...
+
+
+class Head(Protocol):
+    """A predictor. proba: whether it has class probabilities."""
+
+    @property
+    def proba(self) -> bool: ...
+
+    def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
+        """What the library answers: predictions, and class probabilities where they are asked for. Raises RowRefused."""
+        ...
+
+
+class NotCovered(Exception):
+    """No kernel computes this estimator: the message says which part of it."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a kernel is made. shape: of its products. names: of the columns that come in, where they have names. params:
+    what the model's predict is given besides rows."""
+
+    shape: Shape = Shape()
+    names: tuple[str, ...] | None = None
+    params: tuple[str, ...] = ()
+
+
+def classes_of(estimator: Any) -> Any:
+    """An estimator's class labels. Raises NotCovered for several outputs' lists of them."""
+    classes = estimator.classes_
+    if isinstance(classes, list):
+        raise NotCovered(f"{type(estimator).__name__} with several outputs")
+    return classes

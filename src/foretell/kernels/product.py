@@ -1,0 +1,103 @@
+"""Products of rows and weights, to the bit as the training library's, and the same for a row whatever stands around it.
+
+A matrix product rounds by its shape: BLAS takes another road for one row than for many. So rows are multiplied in
+blocks of one shape, the last one filled up with zeros. Which shape and order give the library's bits is found by
+trying (`compiler`), and depends on the processor.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from foretell.kernels.rows import Hot, Rows, Sparse
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How rows go through BLAS. block: rows a call. order: "C" or "F", how a block of them lies in memory."""
+
+    block: int = 8
+    order: str = "C"
+
+
+SHAPES = tuple(Shape(block, order) for block in (8, 32, 256, 1024) for order in "CF")
+"""What may give the library's bits, the quickest for one row first."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """rows @ coef.T. coef: shape (outputs, columns), or (columns,) for one number a row, in the library's own memory
+    order."""
+
+    coef: np.ndarray
+    shape: Shape
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        """Shape (rows, outputs) or (rows,). Sparse rows are summed in the order of their columns, as scipy does."""
+        if isinstance(rows, Sparse):
+            return self._summed(rows)
+        assert isinstance(rows, np.ndarray)
+        return multiplied(rows, self._transposed, self.shape)
+
+    def _summed(self, rows: Sparse) -> np.ndarray:
+        total = np.zeros((len(rows), *self.coef.shape[:-1]))
+        start = 0
+        for part in rows.parts:
+            if isinstance(part, Hot):
+                total += self._table(start, part.width)[part.codes]
+                start += part.width
+            else:
+                for column in part.T:
+                    total += np.multiply.outer(column, self._weights[start])
+                    start += 1
+        return total
+
+    @cached_property
+    def _transposed(self) -> np.ndarray:
+        return self.coef.T
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return np.ascontiguousarray(self.coef.T)
+
+    @cached_property
+    def _tables(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _table(self, start: int, width: int) -> np.ndarray:
+        """The weights of one-hot columns by code, and a zero for -1."""
+        if start not in self._tables:
+            weights = self._weights[start : start + width]
+            self._tables[start] = np.concatenate([weights, np.zeros((1, *weights.shape[1:]))])
+        return self._tables[start]
+
+
+def multiplied(matrix: np.ndarray, weights: np.ndarray, shape: Shape) -> np.ndarray:
+    """matrix @ weights in blocks of one shape: (rows, columns) by (columns, outputs) or (columns,)."""
+    if matrix.dtype != weights.dtype:
+        dtype = np.result_type(matrix, weights)
+        matrix, weights = matrix.astype(dtype, copy=False), weights.astype(dtype, copy=False)
+    rows = len(matrix)
+    whole = rows - rows % shape.block
+    if not whole:
+        return _filled(matrix, weights, shape)
+    head = _blocks(np.ascontiguousarray(matrix[:whole]), weights, shape)
+    return head if whole == rows else np.concatenate([head, _filled(matrix[whole:], weights, shape)])
+
+
+def _filled(matrix: np.ndarray, weights: np.ndarray, shape: Shape) -> np.ndarray:
+    """The product of fewer rows than a block."""
+    rows, columns = matrix.shape
+    block = np.zeros((shape.block, columns), matrix.dtype, shape.order)
+    block[:rows] = matrix
+    product: np.ndarray = np.matmul(block, weights)
+    return product[:rows]
+
+
+def _blocks(matrix: np.ndarray, weights: np.ndarray, shape: Shape) -> np.ndarray:
+    blocks = matrix.reshape(-1, shape.block, matrix.shape[1])
+    if shape.order == "F":
+        blocks = np.ascontiguousarray(blocks.transpose(0, 2, 1)).transpose(0, 2, 1)
+    products: np.ndarray = np.matmul(blocks, weights)
+    return products.reshape(len(matrix), *weights.shape[1:])
