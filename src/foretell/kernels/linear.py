@@ -1,11 +1,11 @@
 """Linear models: a product, an intercept, and what the library makes of the scores.
 
-Source of the formulas: scikit-learn's linear_model/_base.py, _logistic.py, _bayes.py and _glm, discriminant_analysis.py.
+Source of the formulas: scikit-learn's linear_model (_base, _logistic, _bayes, _glm) and discriminant_analysis.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from foretell.kernels.rows import Frame, Rows, Sparse, check_finite, numbers
 
 @dataclass(frozen=True)
 class LinearRegressor:
-    """coef: shape (columns,) or (outputs, columns). link: of the scores, "identity" or "exp". spread: the covariance of
-    the weights, center: what is taken off the columns before, and noise: the variance of the noise, for models that tell
-    their standard deviation."""
+    """coef: shape (columns,) or (outputs, columns). link: of the scores, "identity" or "exp".
+
+    spread: the weights' covariance; center: what is taken off the columns before; noise: the noise's variance; for
+    models that tell their standard deviation.
+    """
 
     coef: np.ndarray
     intercept: np.ndarray
     block: int
-    order: str
+    order: Literal["C", "F"]
     link: str = "identity"
     spread: np.ndarray | None = None
     center: np.ndarray | None = None
@@ -36,18 +38,17 @@ class LinearRegressor:
         object.__setattr__(self, "_product", Product(self.coef, Shape(self.block, self.order)))
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        rows = checked(rows)
-        scores = self._product(rows) + self.intercept  # type: ignore[attr-defined]
+        matrix = checked(rows)
+        scores = self._product(matrix) + self.intercept  # type: ignore[attr-defined]
         if self.link == "exp":
             scores = np.exp(scores)
         if scores.ndim == 2 and scores.shape[1] == 1:
             scores = scores[:, 0]
-        if self.spread is None or not dict(call.params).get("return_std"):
+        if self.spread is None or isinstance(matrix, Sparse) or not dict(call.params).get("return_std"):
             return (Output("", scores),)
-        assert isinstance(rows, np.ndarray)
         if self.center is not None:
-            rows = rows - self.center
-        variance = (multiplied(rows, self.spread, Shape(self.block, self.order)) * rows).sum(axis=1)
+            matrix = matrix - self.center
+        variance = (multiplied(matrix, self.spread, Shape(self.block, self.order)) * matrix).sum(axis=1)
         return Output("0", scores), Output("1", np.sqrt(variance + self.noise))
 
 
@@ -60,7 +61,7 @@ class LinearClassifier:
     intercept: np.ndarray
     classes: np.ndarray
     block: int
-    order: str
+    order: Literal["C", "F"]
     link: str = ""
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ class LinearClassifier:
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
 
 
-def checked(rows: Rows) -> Rows:
+def checked(rows: Rows) -> np.ndarray | Sparse:
     """Rows as a linear model takes them, all finite. Raises RowRefused."""
     if isinstance(rows, Sparse):
         for part in rows.parts:
@@ -109,7 +110,7 @@ def _sigmoid(score: float) -> float:
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """exp(score) over its sum in each row, by way of the largest."""
-    raised = scores - scores.max(axis=1).reshape(-1, 1)
+    raised: np.ndarray = scores - scores.max(axis=1).reshape(-1, 1)
     np.exp(raised, out=raised)
     raised /= raised.sum(axis=1).reshape(-1, 1)
     return raised
@@ -183,7 +184,7 @@ def _link(estimator: Any, name: str, classes: int) -> str:
         alone = way == "ovr" or (
             way in ("auto", "deprecated", "warn") and getattr(estimator, "solver", "") == "liblinear"
         )
-        return "sigmoid" if classes <= 2 and way != "multinomial" or alone else "softmax"
+        return "sigmoid" if (classes <= 2 and way != "multinomial") or alone else "softmax"
     if name == "LinearDiscriminantAnalysis":
         return "sigmoid" if classes == 2 else "softmax"
     if name == "SGDClassifier":

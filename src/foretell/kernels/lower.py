@@ -6,7 +6,7 @@ from typing import Any
 
 from foretell.kernels import linear, scaling
 from foretell.kernels.kernel import Kernel
-from foretell.kernels.node import Head, Making, NotCovered, Step
+from foretell.kernels.node import Making, NotCovered, Step
 
 Lowering = Callable[[Any, Making], Any]
 
@@ -17,8 +17,8 @@ _REGRESSORS = (
     "PoissonRegressor QuantileRegressor Ridge RidgeCV SGDRegressor TheilSenRegressor TweedieRegressor"
 )
 _CLASSIFIERS = (
-    "LinearDiscriminantAnalysis LinearSVC LogisticRegression LogisticRegressionCV PassiveAggressiveClassifier Perceptron "
-    "RidgeClassifier RidgeClassifierCV SGDClassifier"
+    "LinearDiscriminantAnalysis LinearSVC LogisticRegression LogisticRegressionCV PassiveAggressiveClassifier "
+    "Perceptron RidgeClassifier RidgeClassifierCV SGDClassifier"
 )
 
 HEADS: dict[str, Lowering] = {

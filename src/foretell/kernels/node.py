@@ -1,5 +1,8 @@
-"""What a kernel is made of: steps that transform rows, and at its end a head that answers. Each is a frozen dataclass of
-arrays and plain values, which `stored` writes and reads; made from a fitted estimator by `lower`."""
+"""What a kernel is made of: steps that transform rows, and a head that answers.
+
+Each is a frozen dataclass of arrays and plain values, which `stored` writes and reads; `lower` makes it from a fitted
+estimator.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,7 +27,7 @@ class Head(Protocol):
     def proba(self) -> bool: ...
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        """What the library answers: predictions, and class probabilities where they are asked for. Raises RowRefused."""
+        """What the library answers: predictions, and class probabilities if asked for. Raises RowRefused."""
         ...
 
 

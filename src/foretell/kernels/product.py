@@ -7,10 +7,11 @@ trying (`compiler`), and depends on the processor.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
-from foretell.kernels.rows import Hot, Rows, Sparse
+from foretell.kernels.rows import Hot, Sparse
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class Shape:
     """How rows go through BLAS. block: rows a call. order: "C" or "F", how a block of them lies in memory."""
 
     block: int = 8
-    order: str = "C"
+    order: Literal["C", "F"] = "C"
 
 
-SHAPES = tuple(Shape(block, order) for block in (8, 32, 256, 1024) for order in "CF")
+_ORDERS: tuple[Literal["C", "F"], ...] = ("C", "F")
+SHAPES = tuple(Shape(block, order) for block in (8, 32, 256, 1024) for order in _ORDERS)
 """What may give the library's bits, the quickest for one row first."""
 
 
@@ -33,12 +35,11 @@ class Product:
     coef: np.ndarray
     shape: Shape
 
-    def __call__(self, rows: Rows) -> np.ndarray:
+    def __call__(self, rows: np.ndarray | Sparse) -> np.ndarray:
         """Shape (rows, outputs) or (rows,). Sparse rows are summed in the order of their columns, as scipy does."""
-        if isinstance(rows, Sparse):
-            return self._summed(rows)
-        assert isinstance(rows, np.ndarray)
-        return multiplied(rows, self._transposed, self.shape)
+        if isinstance(rows, np.ndarray):
+            return multiplied(rows, self._transposed, self.shape)
+        return self._summed(rows)
 
     def _summed(self, rows: Sparse) -> np.ndarray:
         total = np.zeros((len(rows), *self.coef.shape[:-1]))

@@ -52,10 +52,9 @@ def read(folder: Path) -> Kernel:
                 "Compile the model again",
             )
         arrays = [_array(folder / f"{at}.npy") for at in range(min(int(stored["arrays"]), 10_000))]
-        kernel = _decoded(stored["kernel"], arrays, Kernel, 0)
+        kernel: Kernel = _decoded(stored["kernel"], arrays, Kernel, 0)
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, EOFError) as error:
         raise ModelUnreadable(f"{path} holds no kernel: {error}") from error
-    assert isinstance(kernel, Kernel)
     return kernel
 
 
@@ -134,6 +133,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if isinstance(hint, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         return isinstance(value, tuple) and all(_fits(item, inner) for item in value)
