@@ -1,5 +1,6 @@
 """The `foretell` command: its groups, loaded when they are called, and what a person sees when something is wrong."""
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -55,17 +56,17 @@ def foretell() -> None:
 
 
 def process() -> NoReturn:
-    """The command line as a process of its own."""
+    """The command line as a process of its own, which ends at once when its work is done: a library that still starts
+    threads then, as Arrow and CatBoost do now and then, would abort it."""
     try:
         main()
     except SystemExit as end:
-        if "catboost" not in sys.modules:
-            raise
-        # Now and then it aborts a process that ends while threads of its own still start; the work is done by then.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> NoReturn:
