@@ -34,7 +34,11 @@ class Known:
     trusted: str
 
 
+COMPILED = "foretell"
+"""The flavour of what foretell compiled."""
+
 FLAVOURS = {
+    COMPILED: Known("foretell.models.compiled", "", (), (), "models that foretell compiled", ""),
     "sklearn": Known(
         "foretell.models.sklearn",
         "sklearn",
