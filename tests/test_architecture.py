@@ -14,6 +14,7 @@ MAX_LINES = 320
 FLOORS = [
     {"cli"},
     {"job", "serve", "frames"},
+    {"compiler"},
     {"predictor", "environment"},
     {"models", "registry", "tables"},
     {"rows", "strict_json", "json_types"},

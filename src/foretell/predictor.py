@@ -168,6 +168,12 @@ class Predictor:
         return self._seat.engine
 
     @property
+    def engine_order(self) -> list[int]:
+        """Where the engine's columns stand in the signature."""
+        order = self._seat.order
+        return list(range(len(self.signature.inputs))) if order is None else order
+
+    @property
     def stored(self) -> StoredModel:
         """The stored model that was loaded."""
         return self._stored

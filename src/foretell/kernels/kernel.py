@@ -38,6 +38,11 @@ class KernelEngine:
     def _rows(self, batch: Batch) -> Rows:
         if self._kernel.frame:
             return Frame(tuple(batch.columns))
-        if any(column.dtype == object for column in batch.columns):
-            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in batch.columns])
-        return batch.matrix if batch.columns[0].ndim == 1 else batch.columns[0]
+        if batch.uniform:
+            return batch.matrix
+        columns = batch.columns
+        if columns[0].ndim > 1:
+            return columns[0]
+        if any(column.dtype == object for column in columns):
+            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in columns])
+        return batch.matrix

@@ -54,13 +54,17 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     """Opens a compiled model. Raises ModelUnreadable."""
     check_sums(model.path)
     described = describe(model)
+    return Loaded(open_engine(model.path, described), described.signature, described.names, _notes(model.path))
+
+
+def open_engine(folder: Path, described: Described) -> Engine:
+    """The engine of what lies in a folder. Raises ModelUnreadable."""
     if described.engine not in _OPEN:
         raise ModelUnreadable(
-            f"{model.path} was compiled for the engine {described.engine!r}, which this foretell does not have",
+            f"{folder} was compiled for the engine {described.engine!r}, which this foretell does not have",
             "Compile the model again",
         )
-    engine = _OPEN[described.engine](model.path, described)
-    return Loaded(engine, described.signature, described.names, _notes(model.path))
+    return _OPEN[described.engine](folder, described)
 
 
 def describe(model: StoredModel) -> Described:

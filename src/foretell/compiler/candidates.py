@@ -1,0 +1,46 @@
+"""What could predict in a library's place: the engines that may be made of a loaded model, each as files of its own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foretell.kernels.lower import lower
+from foretell.kernels.node import Making, NotCovered
+from foretell.kernels.product import SHAPES
+from foretell.models.compiled import kernel_files
+from foretell.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One way to make an engine. files: writes what it needs into an empty folder. more: what it needs besides."""
+
+    files: Callable[[Path], None]
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """An engine that can be made. label: for people. make: ways to make it, of which the first one that is exact
+    counts. Raises NotCovered, ForetellError. asked: whether it is made only by its name, since it is known to round
+    otherwise."""
+
+    label: str
+    make: Callable[[Predictor], Iterator[Artifact]]
+    asked: bool = False
+
+
+def _kernels(native: Predictor) -> Iterator[Artifact]:
+    """The kernel, with its products shaped in several ways."""
+    engine: Any = native.engine
+    if native.flavour != "sklearn" or not native.signature.tabular:
+        raise NotCovered(f"{engine.name} models")
+    params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
+    for shape in SHAPES:
+        kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
+        yield Artifact(kernel_files(kernel))
+
+
+MAKERS: dict[str, Maker] = {"kernel": Maker("numpy kernel", _kernels)}
+"""By the engine's name."""
