@@ -46,7 +46,7 @@ SEAMS = {
         "models/statsmodels",
     },
     "polars": {"frames"},
-    "rich": {"cli/bar"},
+    "rich": {"cli/bar", "cli/inspect"},
     "scipy": {"models/xgboost"},
     "skops": {"models/sklearn_files"},
     "statsmodels": {"models/statsmodels"},

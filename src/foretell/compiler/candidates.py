@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foretell.errors import ForetellError
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
@@ -44,3 +45,14 @@ def _kernels(native: Predictor) -> Iterator[Artifact]:
 
 MAKERS: dict[str, Maker] = {"kernel": Maker("numpy kernel", _kernels)}
 """By the engine's name."""
+
+
+def coverable(native: Predictor) -> bool:
+    """Whether an engine that may be exact could be made, without making it."""
+    for maker in MAKERS.values():
+        try:
+            if not maker.asked and next(maker.make(native), None) is not None:
+                return True
+        except (NotCovered, ForetellError):
+            continue
+    return False

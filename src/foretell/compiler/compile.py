@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from foretell.compiler import verify
 from foretell.compiler.candidates import MAKERS, Artifact
 from foretell.compiler.draw import draw
 from foretell.compiler.measure import score, timed
-from foretell.errors import ForetellError, OutputError, UsageError
+from foretell.errors import ForetellError, ModelError, OutputError, UsageError
 from foretell.kernels.node import NotCovered
 from foretell.models import compiled, proven
 from foretell.models import load as models
@@ -80,6 +80,33 @@ def compile_model(
             work.keep(name, proof, record)
         place.keep(record)
         return record
+
+
+def obtained(
+    found: Found, engine: str, *, schema: str | None, cast: dict[str, str] | None, say: Say = lambda told: None
+) -> Found:
+    """A found model, to be loaded with an engine by its name, made if it is not there; that it rounds otherwise is
+    said. Raises ModelError, UsageError, OutputError."""
+    if found.compiled is None and found.settled.flavour == models.COMPILED:
+        raise UsageError(f"{found.resolved.label} is compiled, and has just one engine", "Leave --engine away")
+    record = compile_model(found, schema=schema, cast=cast, engine=engine, say=say)
+    tried, native = record.of_engine(engine), record.of_engine(NATIVE)
+    folder = proven.entry(found.resolved.digest, predictors.variant(schema, cast)).compiled(engine)
+    if tried is None or native is None or folder is None:
+        raise ModelError(f"{found.resolved.label}: --engine {engine}: {tried.why if tried else 'no such engine'}")
+    if (proof := tried.verified) is not None and not proof.exact:
+        say(f"{tried.label} does not answer as {native.label} does: {told(proof)}")
+    return replace(found, compiled=folder)
+
+
+def told(proof: Verified) -> str:
+    """How an engine that is not exact compares, for people."""
+    parts = [proof.why]
+    if proof.largest:
+        parts.append(f"numbers differ by {proof.largest:.2g} at most")
+    if proof.changed:
+        parts.append(f"{proof.changed:,} of {proof.rows:,} rows got another label")
+    return "; ".join(parts)
 
 
 def _names(engine: str, known: Record | None) -> list[str]:

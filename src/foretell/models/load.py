@@ -146,14 +146,19 @@ def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = 
     model = mlmodel.read(path)
     name = flavour_of(model)
     reasons = [f"{requirements.FILE} (packages to install)"] if installs else []
-    reasons += foreign_code(model)
     try:
-        with _libraries(model, name):
-            reasons += _module(name).runs_code(model)
+        reasons += runs_code(model, name)
     except LibraryMissing:
         if not installs:
             raise
+        reasons += foreign_code(model)
     return Settled(model, name, trust.settle(reasons, origin, trusted))
+
+
+def runs_code(model: StoredModel, flavour: str) -> list[str]:
+    """What loading would run beyond reviewed code, file by file. Raises ModelUnreadable, LibraryMissing."""
+    with _libraries(model, flavour):
+        return foreign_code(model) + _module(flavour).runs_code(model)
 
 
 def load(settled: Settled) -> Loaded:
