@@ -175,6 +175,11 @@ class Predictor:
         return self._seat.engine
 
     @property
+    def own(self) -> bool:
+        """Whether the model is a compiled one itself, with just the engine that it was compiled for."""
+        return self.flavour == models.COMPILED and self.found.compiled is None
+
+    @property
     def engine_order(self) -> list[int]:
         """Where the engine's columns stand in the signature."""
         order = self._seat.order

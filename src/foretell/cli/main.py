@@ -28,11 +28,19 @@ class Lazy(click.Group):
     """A group that imports a command when it is called, and not to list it.
 
     commands: by name, the module, the command in it, and its line in the list; without a line it is not listed.
+    before: called before a command is imported.
     """
 
-    def __init__(self, *arguments: Any, commands: dict[str, tuple[str, str, str]], **more: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        commands: dict[str, tuple[str, str, str]],
+        before: Callable[[], None] = lambda: None,
+        **more: Any,
+    ) -> None:
         super().__init__(*arguments, **more)
         self._lazy = commands
+        self._before = before
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, (_, _, line) in self._lazy.items() if line]
@@ -41,6 +49,7 @@ class Lazy(click.Group):
         if name not in self._lazy:
             return None
         module, command, _ = self._lazy[name]
+        self._before()
         found: click.Command = getattr(importlib.import_module(module), command)
         return found
 

@@ -2,7 +2,7 @@
 
 import click
 
-from foretell.cli.main import Lazy
+from foretell.cli.main import Lazy, without_pandas
 from foretell.config import WHEN
 
 
@@ -10,6 +10,7 @@ from foretell.config import WHEN
     name="models",
     cls=Lazy,
     help="\b\n" + "\n".join(WHEN),
+    before=without_pandas,
     commands={
         "predict": ("foretell.cli.predict", "predict", "Predict every row of a file."),
         "serve": ("foretell.cli.serve", "serve", "Answer requests for predictions over HTTP."),

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -14,7 +14,6 @@ from foretell.cells import NULLS, TextRules
 from foretell.cli.main import own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import say
-from foretell.compiler.watch import Watch
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, run
 from foretell.predictor import Predictor
@@ -25,6 +24,9 @@ from foretell.tables.files import STDIN, Source, open_input
 from foretell.tables.formats import ARROW, ARROW_STREAM, Format
 from foretell.tables.kept import ALL, NONE, Keep
 from foretell.tables.outputs import Output, Packed, Sink, Stdout
+
+if TYPE_CHECKING:
+    from foretell.compiler.watch import Watch
 
 
 @click.command()
@@ -86,8 +88,7 @@ def predict(**given: Any) -> None:
         sink = _sink(target, stdout.buffer)
         signal.signal(signal.SIGTERM, _terminated)
         try:
-            watch = Watch(predictor, schema=given["schema"], cast=casts(given["cast"]), say=say)
-            done = _watched(run(job, predictor, opened, sink, watch))
+            done = _watched(run(job, predictor, opened, sink, _watch(predictor, given)))
         finally:
             sink.discard()
     if target != STDIN:
@@ -168,6 +169,15 @@ def _watched(progress: Iterator[Progress]) -> Progress:
 
         progress = shown(progress)
     return deque(progress, maxlen=1)[0]
+
+
+def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
+    """What sees to the engine, where there is a choice of engines."""
+    if not predictor.found.automatic or predictor.own:
+        return None
+    from foretell.compiler.watch import Watch
+
+    return Watch(predictor, schema=given["schema"], cast=casts(given["cast"]), say=say)
 
 
 def _summary(done: Progress, predictor: Predictor) -> str:

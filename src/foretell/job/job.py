@@ -3,10 +3,9 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foretell.batch import Answers, Call
-from foretell.compiler.watch import Watch
 from foretell.errors import CellWrong, ForetellError, InputError
 from foretell.predictor import Predictor
 from foretell.tables import formats, json_document
@@ -15,6 +14,9 @@ from foretell.tables.files import Source, Text
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Kept, Rows, clash_of
 from foretell.tables.outputs import Sink
+
+if TYPE_CHECKING:
+    from foretell.compiler.watch import Watch
 
 _MAX_DOCUMENT = 256 << 20
 _SLICE = 65_536
@@ -43,7 +45,7 @@ class Progress:
     seconds: float
 
 
-def run(job: Job, predictor: Predictor, source: Source, sink: Sink, watch: Watch | None = None) -> Iterator[Progress]:
+def run(job: Job, predictor: Predictor, source: Source, sink: Sink, watch: "Watch | None" = None) -> Iterator[Progress]:
     """Runs a job, telling after every block how far it is; the last is the sum. Rows come out in the input's order.
 
     watch: sees to the engine. Raises InputError at the first bad row, with its place; then nothing is committed. Memory
@@ -65,7 +67,7 @@ class _Chunk:
     rows: int = 0
 
 
-def _chunks(job: Job, predictor: Predictor, source: Source, watch: Watch | None) -> Iterator[_Chunk]:
+def _chunks(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[_Chunk]:
     writer = formats.writer(job.output_format, job.prediction)
     predicted = _streamed if job.input_format.streamed else _whole
     for kept, answers in predicted(job, predictor, source, watch):
@@ -73,7 +75,7 @@ def _chunks(job: Job, predictor: Predictor, source: Source, watch: Watch | None)
     yield _Chunk(writer.end())
 
 
-def _streamed(job: Job, predictor: Predictor, source: Source, watch: Watch | None) -> Iterator[tuple[Kept, Answers]]:
+def _streamed(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
     """Block by block; an input without rows gives its columns and no answers."""
     call = Call(job.proba, predictor.signature.call_params(job.params))
     reader = formats.reader(job.input_format, source, predictor.decoder, job.keep, job.options)
@@ -101,7 +103,7 @@ def _ahead(rows: int, source: Source) -> int | None:
     return int(rows * max(0, source.size - source.position) / source.position)
 
 
-def _whole(job: Job, predictor: Predictor, source: Source, watch: Watch | None) -> Iterator[tuple[Kept, Answers]]:
+def _whole(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
     """A document, in pieces."""
     body = Text(source, job.options.encoding).all(_MAX_DOCUMENT)
     try:
