@@ -23,7 +23,7 @@ class Setting:
     environment: tuple[str, ...] = ()
 
 
-ENGINES = ("auto", "native", "kernel", "onnx")
+ENGINES = ("auto", "native", "kernel", "booster", "onnx")
 """What --engine may be. auto and native are ways to choose; the others are engines by name."""
 
 SETTINGS = {

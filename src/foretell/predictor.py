@@ -140,8 +140,8 @@ def _compiled(found: Found, folder: Path) -> "Predictor":
     """What was compiled for a model, in its place."""
     settled = models.Settled(mlmodel.read(folder), models.COMPILED, trusted=False)
     loaded = models.load(settled)
-    if loaded.signature is None:
-        raise ModelUnreadable(f"{folder} does not say what columns it takes")
+    if loaded.signature is None or loaded.digest != found.resolved.digest:
+        raise ModelUnreadable(f"{folder} was not compiled of {found.resolved.label}")
     return Predictor(found, settled, loaded, loaded.signature)
 
 

@@ -9,7 +9,7 @@ from foretell.errors import ForetellError
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
-from foretell.models.compiled import kernel_files
+from foretell.models import compiled
 from foretell.predictor import Predictor
 
 
@@ -23,11 +23,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Maker:
-    """An engine that can be made. label: for people. make: ways to make it, of which the first one that is exact
-    counts. Raises NotCovered, ForetellError. asked: whether it is made only by its name, since it is known to round
-    otherwise."""
+    """An engine that can be made.
+
+    label: for people. flavours: of the models that it may be made of. make: ways to make it, of which the first one
+    that is exact counts; raises NotCovered, ForetellError. asked: whether it is made only by its name, since it is
+    known to round otherwise.
+    """
 
     label: str
+    flavours: tuple[str, ...]
     make: Callable[[Predictor], Iterator[Artifact]]
     asked: bool = False
 
@@ -35,15 +39,36 @@ class Maker:
 def _kernels(native: Predictor) -> Iterator[Artifact]:
     """The kernel, with its products shaped in several ways."""
     engine: Any = native.engine
-    if native.flavour != "sklearn" or not native.signature.tabular:
-        raise NotCovered(f"{engine.name} models")
+    if not native.signature.tabular:
+        raise NotCovered("tensors")
     params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
     for shape in SHAPES:
         kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
-        yield Artifact(kernel_files(kernel))
+        yield Artifact(compiled.kernel_files(kernel))
 
 
-MAKERS: dict[str, Maker] = {"kernel": Maker("numpy kernel", _kernels)}
+def _boosters(native: Predictor) -> Iterator[Artifact]:
+    """An estimator's booster in the library's own text, which loads without scikit-learn."""
+    engine: Any = native.engine
+    if native.flavour != "lightgbm" or not engine.framed:
+        raise NotCovered(
+            f"{engine.name} models" if native.flavour != "lightgbm" else "what needs no scikit-learn anyway"
+        )
+    from foretell.models.lightgbm import booster_text
+
+    text = booster_text(engine.model)
+    classes = compiled.plain_classes(engine.model.classes_) if engine.proba else None
+
+    def files(folder: Path) -> None:
+        (folder / "model.txt").write_text(text)
+
+    yield Artifact(files, {"classes": classes})
+
+
+MAKERS: dict[str, Maker] = {
+    "kernel": Maker("numpy kernel", ("sklearn",), _kernels),
+    "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
+}
 """By the engine's name."""
 
 
@@ -51,7 +76,7 @@ def coverable(native: Predictor) -> bool:
     """Whether an engine that may be exact could be made, without making it."""
     for maker in MAKERS.values():
         try:
-            if not maker.asked and next(maker.make(native), None) is not None:
+            if native.flavour in maker.flavours and not maker.asked and next(maker.make(native), None) is not None:
                 return True
         except (NotCovered, ForetellError):
             continue

@@ -61,7 +61,7 @@ def compile_model(
         if native.flavour == models.COMPILED:
             raise UsageError(f"{found.resolved.label} is compiled already", "Name the model that it was made of")
         work = _Work(native, place, say)
-        tried, proofs = work.proven(_names(engine, known))
+        tried, proofs = work.proven(_names(engine, known, native))
         best = min((one for one in tried if one.usable), key=lambda one: score(one, tried[0]))
         record = Record(
             FORMAT,
@@ -109,12 +109,15 @@ def told(proof: Verified) -> str:
     return "; ".join(parts)
 
 
-def _names(engine: str, known: Record | None) -> list[str]:
+def _names(engine: str, known: Record | None, native: Predictor) -> list[str]:
     """The engines to make: all that may be exact, and those that were or are asked for."""
     asked = {tried.engine for tried in known.tried} if known else set()
+    if engine in MAKERS and native.flavour not in MAKERS[engine].flavours:
+        raise ModelError(f"{native.resolved.label} is {native.engine.name}'s, for which there is no engine {engine!r}")
     if engine not in (predictors.AUTO, NATIVE, *MAKERS):
         raise UsageError(f"--engine {engine}: no such engine", f"Engines: auto, native, {', '.join(MAKERS)}")
-    return [name for name, maker in MAKERS.items() if not maker.asked or name == engine or name in asked]
+    made = {name: maker for name, maker in MAKERS.items() if native.flavour in maker.flavours}
+    return [name for name, maker in made.items() if not maker.asked or name == engine or name in asked]
 
 
 @dataclass(frozen=True)
@@ -247,10 +250,10 @@ def _reason(best: Tried, tried: list[Tried]) -> str:
         rows = best.verified.rows if best.verified else 0
         times = [f"{native.seconds[size] / best.seconds[size]:,.1f} x for {size:,}" for size in native.seconds]
         return f"equal to {native.label} to the bit on {rows:,} rows, and quicker: {', '.join(times)}"
-    others = [f"{one.label}: {one.why}" for one in tried[1:] if one.why]
-    return "; ".join(others) or (
-        "no other engine was quicker" if tried[1:] else "it computes its own format, and no other engine is needed"
-    )
+    if any(one.usable for one in tried[1:]):
+        return "no other engine was quicker"
+    refused = [f"the {one.label} {one.why}" for one in tried[1:] if one.why]
+    return "; ".join(refused) or f"foretell has no other engine for {best.label} models"
 
 
 @contextlib.contextmanager

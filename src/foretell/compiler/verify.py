@@ -90,9 +90,11 @@ def verified(candidate: Predictor, expected: Reference, native: Predictor) -> Ve
     if candidate.engine.proba != native.engine.proba:
         return _not(so_far, "only one of the two has class probabilities")
     largest, changed, why = 0.0, 0, ""
+    for _ in range(_WARM_UPS):
+        candidate.predict(expected.rows[:1], next(iter(expected.answers)))
     for call, answers in expected.answers.items():
         for size in SIZES:
-            step = 1 if size > 1 else max(1, count // _MOST_ALONE)
+            step = 1 if size > 1 else max(1, int(count * candidate.cost.of(1) / _SECONDS_ALONE))
             for start in range(0, count, size * step):
                 part = slice(start, min(start + size, count))
                 try:
@@ -110,7 +112,8 @@ def verified(candidate: Predictor, expected: Reference, native: Predictor) -> Ve
     return so_far if not why else _not(so_far, why, largest, changed)
 
 
-_MOST_ALONE = 12_000
+_WARM_UPS, _SECONDS_ALONE = 5, 10.0
+"""Of a slow engine not every row is asked for alone."""
 
 
 def screened(candidate: Predictor, expected: Reference) -> Verified | None:

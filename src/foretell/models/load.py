@@ -120,13 +120,14 @@ class Loaded:
     """An engine, and what the model itself knows of its columns.
 
     signature: its inputs, where it knows all about them. names: the order in which the engine wants named columns.
-    notes: what a person should be told.
+    notes: what a person should be told. digest: of the model that a compiled one was made of.
     """
 
     engine: Engine
     signature: Signature | None
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
