@@ -17,7 +17,7 @@ FLOORS = [
     {"predictor", "environment"},
     {"models", "registry", "tables"},
     {"rows", "strict_json", "json_types"},
-    {"signature", "storage", "safe_yaml", "tensors", "seccomp"},
+    {"signature", "storage", "safe_yaml", "tensors", "sandbox", "namespaces", "seccomp"},
     {"columns"},
     {"cells", "batch"},
     {"metrics", "config", "errors", "imports"},
@@ -28,6 +28,8 @@ SHARED = {
     ("rows", "strict_json"),
     ("rows", "json_types"),
     ("signature", "columns"),
+    ("sandbox", "seccomp"),
+    ("namespaces", "seccomp"),
 }
 """Neighbours on one floor that may know each other."""
 
