@@ -18,14 +18,18 @@ FLOORS = [
     {"predictor", "environment"},
     {"models", "registry", "tables"},
     {"rows", "strict_json", "json_types"},
-    {"signature", "storage", "safe_yaml", "tensors"},
+    {"signature", "storage", "safe_yaml", "tensors", "sandbox"},
     {"columns", "kernels"},
     {"cells", "batch"},
     {"metrics", "config", "errors", "imports"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
-SHARED = {("rows", "strict_json"), ("rows", "json_types"), ("signature", "columns")}
+SHARED = {
+    ("rows", "strict_json"),
+    ("rows", "json_types"),
+    ("signature", "columns"),
+}
 """Neighbours on one floor that may know each other."""
 
 SEAMS = {
