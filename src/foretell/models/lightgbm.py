@@ -134,25 +134,28 @@ def _order(names: list[str], model: StoredModel) -> tuple[str, ...] | None:
 
 
 class LightgbmEngine:
-    """LightGBM itself, which computes row by row."""
+    """LightGBM itself, which computes row by row. model: the booster, or the estimator around it. classes: a
+    classifier's, else None."""
 
     name = "LightGBM"
     block: int | None = None
 
     def __init__(self, booster: Any, estimator: Any = None) -> None:
-        self._model = booster if estimator is None else estimator
+        self.model = booster if estimator is None else estimator
+        self.booster = booster
         self._frames = estimator is not None
         self._columns = booster.num_feature()
         self.proba = hasattr(estimator, "predict_proba") and not callable(getattr(estimator, "_objective", None))
-        self._labels = tuple(map(str, estimator.classes_)) if self.proba else ()
+        self.classes = estimator.classes_ if self.proba else None
+        self._labels = tuple(map(str, self.classes)) if self.classes is not None else ()
         # Without a number of threads of its own, the library takes OpenMP's.
         self._options = {"verbosity": -1, **({"num_threads": 0} if self._frames else {})}
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = self._rows(batch)
-        outputs: tuple[Output, ...] = (output(self._model.predict(rows, **self._options)),)
+        outputs: tuple[Output, ...] = (output(self.model.predict(rows, **self._options)),)
         if call.proba:
-            outputs += (output(self._model.predict_proba(rows, **self._options), self._labels, proba=True),)
+            outputs += (output(self.model.predict_proba(rows, **self._options), self._labels, proba=True),)
         return Answers(outputs)
 
     def _rows(self, batch: Batch) -> Any:
