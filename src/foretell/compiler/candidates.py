@@ -54,10 +54,8 @@ def _boosters(native: Predictor) -> Iterator[Artifact]:
         raise NotCovered(
             f"{engine.name} models" if native.flavour != "lightgbm" else "what needs no scikit-learn anyway"
         )
-    from foretell.models.lightgbm import booster_text
-
-    text = booster_text(engine.model)
-    classes = compiled.plain_classes(engine.model.classes_) if engine.proba else None
+    text = engine.booster.model_to_string()
+    classes = None if engine.classes is None else compiled.plain_classes(engine.classes)
 
     def files(folder: Path) -> None:
         (folder / "model.txt").write_text(text)

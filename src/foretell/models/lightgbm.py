@@ -136,12 +136,6 @@ def _order(names: list[str], model: StoredModel) -> tuple[str, ...] | None:
     return tuple(given[name] for name in names) if set(names) == set(given) else None
 
 
-def booster_text(model: Any) -> str:
-    """The library's own text of a booster, or of an estimator's, with the trees that its predictions use."""
-    text: str = getattr(model, "booster_", model).model_to_string()
-    return text
-
-
 def open_text(path: Path, classes: np.ndarray | None) -> "BoosterEngine":
     """An estimator's booster alone, from the library's text, without scikit-learn. classes: of a classifier.
     Raises ModelUnreadable."""
@@ -187,18 +181,20 @@ class BoosterEngine:
 
 
 class LightgbmEngine:
-    """LightGBM itself, which computes row by row. model: the booster or the estimator. framed: whether it is an
-    estimator, which is given a frame."""
+    """LightGBM itself, which computes row by row. model: the booster, or the estimator around it. framed: whether it is
+    an estimator, which is given a frame. classes: a classifier's, else None."""
 
     name = "LightGBM"
     block: int | None = None
 
     def __init__(self, booster: Any, estimator: Any = None) -> None:
         self.model = booster if estimator is None else estimator
+        self.booster = booster
         self.framed = estimator is not None
         self._columns = booster.num_feature()
         self.proba = hasattr(estimator, "predict_proba") and not callable(getattr(estimator, "_objective", None))
-        self._labels = tuple(map(str, estimator.classes_)) if self.proba else ()
+        self.classes = estimator.classes_ if self.proba else None
+        self._labels = () if self.classes is None else tuple(map(str, self.classes))
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = self._rows(batch)
