@@ -589,3 +589,82 @@ def test_hostile_kernels_are_refused(models: Path, tmp_path: Path) -> None:
         (tmp_path / "kernel" / "kernel.json").write_text(json.dumps({**whole, **change}))
         with pytest.raises(ModelError):
             stored.read(tmp_path / "kernel")
+
+
+HOSTILE_PICKLE = """
+import pathlib, pickle, socket, sys
+class Model:
+    def __reduce__(self):
+        return exec, (CODE,)
+pathlib.Path(sys.argv[1]).write_bytes(pickle.dumps(Model()))
+"""
+
+
+def pickle_that(folder: Path, code: str) -> Path:
+    """A pickle which runs code when it is loaded."""
+    path = folder / "model.pkl"
+    _run([sys.executable, "-c", HOSTILE_PICKLE.replace("CODE", repr(code)), str(path)])
+    return path
+
+
+def test_an_untrusted_pickle_is_compiled_in_the_sandbox_only(flavours: Path) -> None:
+    """With --sandbox its library computes where nothing can be harmed, and then it predicts without trust."""
+    model = flavours / "mlflow2" / "sklearn"
+    write_rows(flavours, "mlflow2/sklearn")
+    expected, _ = predicted(model, "--trust", "--engine", "native")
+    told = compile_(model, "--sandbox")
+    assert ("needed", "kernel") == (told["trust"], told["engine"])
+    got, said = predicted(model)
+    assert (expected, True) == (got, "numpy kernel" in said)
+
+
+LEAVES: dict[str, tuple[str, str]] = {
+    "nothing": ("import os; os._exit(0)", "cannot be read"),
+    "an error": ("raise SystemExit('no')", "could not be compiled in the sandbox"),
+    "a link": (
+        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
+        "at = next(at.iterdir()); (at / 'record.json').symlink_to('/etc/hostname'); os._exit(0)",
+        "cannot be read",
+    ),
+    "a pipe": (
+        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
+        "at = next(at.iterdir()); os.mkfifo(at / 'record.json'); os._exit(0)",
+        "no plain file",
+    ),
+    "another's record": (
+        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
+        "at = next(at.iterdir()); (at / 'record.json').write_text('{}'); os._exit(0)",
+        "cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_what_a_sandbox_leaves_is_a_strangers(kind: str, tmp_path: Path) -> None:
+    """What hostile code leaves there is refused in a line, and nothing of it is in use."""
+    code, said = LEAVES[kind]
+    model = pickle_that(tmp_path, code)
+    ran = foretell("models", "compile", "-m", model, "--sandbox", "--schema", _schema())
+    assert ran.code != 0
+    assert said in ran.err
+    assert 2 >= len([line for line in ran.err.splitlines() if not line.startswith("note:")])
+    folder = next(Path(os.environ["FORETELL_CACHE"], "engines").iterdir())
+    assert [".lock"] >= [path.name for path in folder.iterdir()]
+
+
+def test_the_sandbox_hides_what_is_outside(tmp_path: Path) -> None:
+    """Code in a model sees no home and changes nothing of ours."""
+    secret = Path.home() / "secret"
+    secret.write_text("mine")
+    code = (
+        f"import os, pathlib; seen = pathlib.Path({str(secret)!r}).exists(); "
+        f"pathlib.Path({str(secret)!r}).write_text('theirs') if seen else None; raise SystemExit(f'saw {{seen}}')"
+    )
+    ran = foretell("models", "compile", "-m", pickle_that(tmp_path, code), "--sandbox", "--schema", _schema())
+    assert "could not be compiled" in ran.err
+    assert "mine" == secret.read_text()
+
+
+def _schema() -> str:
+    Path("schema.json").write_text('[{"name": "a", "type": "double"}]')
+    return "schema.json"

@@ -48,9 +48,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from conftest import model_path, rows_of
 from foretell import predictor
 from foretell.batch import Answers, Batch, Call
+from foretell.conversion.convert import convert
 from foretell.errors import ForetellError, LibraryMissing, ModelUnreadable, RowRefused
 from foretell.models import load as models_load
-from foretell.models.onnx_convert import convert
 from foretell.models.onnx_converted import Converted, ConvertedEngine
 from foretell.models.sklearn import SklearnEngine
 from foretell.predictor import Predictor

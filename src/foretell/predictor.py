@@ -24,7 +24,6 @@ from foretell.metrics import Cost
 from foretell.models import examples, mlmodel, proven
 from foretell.models import load as models
 from foretell.models.engine import Engine
-from foretell.models.mlmodel import StoredModel
 from foretell.models.proven import NATIVE
 from foretell.models.trust import Origin
 from foretell.registry.choose import without_secrets
@@ -153,7 +152,8 @@ def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: 
 class Predictor:
     """An engine behind its signature, errors and cost.
 
-    rowwise: whether rows may be gathered and cut at will; not where the model insists on a number of rows.
+    stored: the stored model that was loaded. rowwise: whether rows may be gathered and cut at will; not where the model
+    insists on a number of rows.
     """
 
     def __init__(self, found: Found, settled: models.Settled, loaded: models.Loaded, signature: Signature) -> None:
@@ -167,7 +167,7 @@ class Predictor:
         self.rowwise = signature.rows is None
         self.cost = Cost()
         self._seat = _Seat(loaded.engine, _order(signature, loaded, found))
-        self._stored = settled.model
+        self.stored = settled.model
 
     @property
     def engine(self) -> Engine:
@@ -184,11 +184,6 @@ class Predictor:
         """Where the engine's columns stand in the signature."""
         order = self._seat.order
         return list(range(len(self.signature.inputs))) if order is None else order
-
-    @property
-    def stored(self) -> StoredModel:
-        """The stored model that was loaded."""
-        return self._stored
 
     def take_over(self, other: "Predictor") -> None:
         """From the next batch on, the other's engine computes, which was proven equal to this one's. Any thread."""
@@ -256,7 +251,7 @@ class Predictor:
 
     def example_rows(self) -> list[list[object]]:
         """One row of JSON values, in column order."""
-        stored = examples.row_of(self._stored, self.decoder)
+        stored = examples.row_of(self.stored, self.decoder)
         return stored if stored is not None else self.signature.example()
 
     def _check(self, batch: Batch, call: Call) -> None:

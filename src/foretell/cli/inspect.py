@@ -1,6 +1,7 @@
 """`foretell models inspect`: a model on one page, without loading it."""
 
 import sys
+from typing import Any
 
 import click
 import msgspec
@@ -12,6 +13,7 @@ from foretell.cli.main import option
 from foretell.cli.registry import say, say_choice
 from foretell.compiler.compile import told
 from foretell.compiler.known import Known, known
+from foretell.errors import printable
 from foretell.models.proven import NATIVE, SIZES, Record, Tried
 from foretell.registry.resolve import resolve
 from foretell.registry.uri import needs_registry
@@ -41,7 +43,20 @@ def show(model: Known, *, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(model), indent=2))
         return
     console = Console(highlight=False, soft_wrap=False, width=None if _is_terminal() else _WIDTH)
-    console.print(Group(*_page(model)))
+    console.print(Group(*_page(_shown(model))))
+
+
+def _shown(model: Known) -> Known:
+    """The same, with what a terminal would obey spelled out: names and reasons are the model's own words."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str):
+            return printable(value)
+        if isinstance(value, dict):
+            return {plain(key): plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+    return msgspec.convert(plain(msgspec.to_builtins(model)), Known)
 
 
 def _is_terminal() -> bool:

@@ -106,7 +106,9 @@ def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:
     schema, cast, native = given["schema"], casts(given["cast"]), predictor.found.native
     place = proven.entry(predictor.resolved.digest, variant(schema, cast))
     found = predictor.found
-    wanted = found.automatic and found.compiled is None and place.record() is None and coverable(predictor)
+    wanted = (
+        found.automatic and found.compiled is None and place.record() is None and coverable(predictor, at_once=False)
+    )
     flags = [(f"--{name}", given[name]) for name in ("schema", "registry") if given[name]]
     flags += [("--cast", one) for one in given["cast"]]
     command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--json", "--engine", AUTO]

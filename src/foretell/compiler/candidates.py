@@ -1,9 +1,12 @@
 """What could predict in a library's place: the engines that may be made of a loaded model, each as files of its own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from foretell.errors import ForetellError
 from foretell.kernels.lower import lower
@@ -26,14 +29,19 @@ class Maker:
     """An engine that can be made.
 
     label: for people. flavours: of the models that it may be made of. make: ways to make it, of which the first one
-    that is exact counts; raises NotCovered, ForetellError. asked: whether it is made only by its name, since it is
-    known to round otherwise.
+    that is exact counts; raises NotCovered, ForetellError. last: whether it is made only where no other engine is
+    exact, or by its name: since it needs more to be made, and is seldom exact. installed: what must be, to make it.
     """
 
     label: str
     flavours: tuple[str, ...]
     make: Callable[[Predictor], Iterator[Artifact]]
-    asked: bool = False
+    last: bool = False
+    installed: str = ""
+
+    def makes(self, flavour: str) -> bool:
+        """Whether it may be made of a model of that flavour, here."""
+        return flavour in self.flavours and (not self.installed or find_spec(self.installed) is not None)
 
 
 def _kernels(native: Predictor) -> Iterator[Artifact]:
@@ -63,18 +71,36 @@ def _boosters(native: Predictor) -> Iterator[Artifact]:
     yield Artifact(files, {"classes": classes})
 
 
+def _converted(native: Predictor) -> Iterator[Artifact]:
+    """The model as ONNX."""
+    from foretell.conversion.convert import convert
+
+    made = convert(native.engine, native.signature, native.names)
+
+    def files(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(made.data)
+
+    more = msgspec.to_builtins(replace(made, data=b""))
+    yield Artifact(files, more)
+
+
 MAKERS: dict[str, Maker] = {
     "kernel": Maker("numpy kernel", ("sklearn",), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
+    "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }
 """By the engine's name."""
 
 
-def coverable(native: Predictor) -> bool:
-    """Whether an engine that may be exact could be made, without making it."""
+def coverable(native: Predictor, *, at_once: bool) -> bool:
+    """Whether an engine that may be exact could be made. at_once: not counting those that take long to make."""
     for maker in MAKERS.values():
         try:
-            if native.flavour in maker.flavours and not maker.asked and next(maker.make(native), None) is not None:
+            if not maker.makes(native.flavour):
+                continue
+            if maker.last and not at_once:
+                return True
+            if not maker.last and next(maker.make(native), None) is not None:
                 return True
         except (NotCovered, ForetellError):
             continue

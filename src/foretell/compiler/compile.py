@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from foretell import predictor as predictors
@@ -61,7 +62,7 @@ def compile_model(
         if native.flavour == models.COMPILED:
             raise UsageError(f"{found.resolved.label} is compiled already", "Name the model that it was made of")
         work = _Work(native, place, say)
-        tried, proofs = work.proven(_names(engine, known, native))
+        tried, proofs = work.proven(_names(engine, known, native), engine)
         best = min((one for one in tried if one.usable), key=lambda one: score(one, tried[0]))
         record = Record(
             FORMAT,
@@ -116,8 +117,8 @@ def _names(engine: str, known: Record | None, native: Predictor) -> list[str]:
         raise ModelError(f"{native.resolved.label} is {native.engine.name}'s, for which there is no engine {engine!r}")
     if engine not in (predictors.AUTO, NATIVE, *MAKERS):
         raise UsageError(f"--engine {engine}: no such engine", f"Engines: auto, native, {', '.join(MAKERS)}")
-    made = {name: maker for name, maker in MAKERS.items() if native.flavour in maker.flavours}
-    return [name for name, maker in made.items() if not maker.asked or name == engine or name in asked]
+    usual = {name for name, maker in MAKERS.items() if maker.makes(native.flavour)}
+    return [name for name in MAKERS if name in usual or name == engine or name in asked]
 
 
 @dataclass(frozen=True)
@@ -137,29 +138,21 @@ class _Work:
     place: Entry
     say: Say
 
-    def proven(self, names: list[str]) -> tuple[list[Tried], dict[str, _Proof]]:
-        """What came of each engine, the library first, and those that were made."""
-        made: dict[str, Iterator[Artifact]] = {}
+    def proven(self, names: list[str], asked: str) -> tuple[list[Tried], dict[str, _Proof]]:
+        """What came of each engine, the library first, and those that were made. asked: the engine that was named."""
         refused: list[Tried] = []
+        proofs: dict[str, _Proof] = {}
         for name in names:
+            if MAKERS[name].last and name != asked and any(proof.verified.exact for proof in proofs.values()):
+                continue
             try:
-                made[name] = _begun(MAKERS[name].make(self.native))
+                proofs[name] = self._first_exact(name, _begun(MAKERS[name].make(self.native)))
             except (NotCovered, ForetellError) as error:
                 refused.append(Tried(name, MAKERS[name].label, why=_why(error)))
         native = Tried(NATIVE, self.native.engine.name)
-        if not made:
+        if not proofs:
             return [native, *refused], {}
-        calls = calls_of(self.native)
-        rows = draw(self.native, verify.labeller(self.native, calls[0]))
-        self.say(f"comparing with {self.native.engine.name} on {len(rows):,} rows …")
-        expected = verify.reference(self.native, rows, calls)
-        proofs: dict[str, _Proof] = {}
-        for name, artifacts in made.items():
-            proof = self._first_exact(name, artifacts, expected)
-            if isinstance(proof, _Proof):
-                proofs[name] = proof
-            else:
-                refused.append(Tried(name, MAKERS[name].label, why=proof))
+        calls, expected = self._expected
         sample = expected.rows if expected.rows.rows else self.native.example()
         seconds = timed([self.native, *(proof.candidate for proof in proofs.values())], sample, calls[0])
         tried = [Tried(NATIVE, native.label, seconds[0])]
@@ -167,10 +160,20 @@ class _Work:
             tried.append(Tried(name, MAKERS[name].label, times, proof.verified, proof.verified.why))
         return [*tried, *refused], proofs
 
-    def _first_exact(self, name: str, artifacts: Iterator[Artifact], expected: verify.Reference) -> _Proof | str:
-        """The first way to make an engine that is exact, else the first that opens; why there is none."""
+    @cached_property
+    def _expected(self) -> tuple[list[Call], verify.Reference]:
+        """The calls, and what the library answers to them."""
+        calls = calls_of(self.native)
+        rows = draw(self.native, verify.labeller(self.native, calls[0]))
+        self.say(f"comparing with {self.native.engine.name} on {len(rows):,} rows …")
+        return calls, verify.reference(self.native, rows, calls)
+
+    def _first_exact(self, name: str, artifacts: Iterator[Artifact]) -> _Proof:
+        """The first way to make an engine that is exact, else the first that opens. Raises what the first one raised,
+        where none opens."""
         best: _Proof | None = None
-        why = ""
+        first: Exception | None = None
+        _, expected = self._expected
         for artifact in artifacts:
             try:
                 with tempfile.TemporaryDirectory(dir=self.place.folder) as folder:
@@ -178,12 +181,14 @@ class _Work:
                 screened = verify.screened(candidate, expected) if best else None
                 proof = _Proof(artifact, candidate, screened or verify.verified(candidate, expected, self.native))
             except (ForetellError, NotCovered) as error:
-                why = why or _why(error)
+                first = first or error
                 continue
             if proof.verified.exact:
                 return proof
             best = best or proof
-        return best or why
+        if best is None:
+            raise first or NotCovered("this model")
+        return best
 
     def _opened(self, name: str, artifact: Artifact, folder: Path) -> Predictor:
         """The engine as it will be loaded, from what was written of it."""
@@ -240,6 +245,8 @@ def _depends_on(native: Predictor) -> tuple[str, ...]:
     packages = {library.name} if library else set()
     if native.flavour == "sklearn":
         packages |= {"scipy", "pandas"}
+    if native.flavour in MAKERS["onnx"].flavours:
+        packages |= {"skl2onnx"}
     return ("cpu", "blas", "foretell", "numpy", *sorted(packages))
 
 

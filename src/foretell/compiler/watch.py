@@ -10,7 +10,7 @@ from foretell.batch import Batch, Call
 from foretell.compiler import verify
 from foretell.compiler.candidates import coverable
 from foretell.compiler.compile import Say, compile_model
-from foretell.errors import ForetellError, ModelError, OutputError, UsageError
+from foretell.errors import ForetellError, ModelError, ModelUntrusted, OutputError, UsageError
 from foretell.models import proven
 from foretell.models.proven import Record, Tried
 from foretell.predictor import Predictor
@@ -35,7 +35,9 @@ class Watch:
         self._place = proven.entry(predictor.resolved.digest, predictors.variant(schema, cast))
         self._rows = 0
         self._first: tuple[Batch, Call] | None = None
-        self._open = predictor.found.compiled is None and predictor.found.automatic and coverable(predictor)
+        self._open = (
+            predictor.found.compiled is None and predictor.found.automatic and coverable(predictor, at_once=True)
+        )
 
     def before(self, batch: Batch, call: Call, ahead: int | None) -> None:
         """Told of the first rows, before they are predicted. ahead: rows that come after them, about, if known."""
@@ -49,6 +51,8 @@ class Watch:
             return
         try:
             native = predictors.load(found.native, schema=self._schema, cast=self._cast)
+        except ModelUntrusted:
+            return
         except ModelError as error:
             self._say(f"the {chosen.label} was not held against its library on these rows: {error.message}")
             return

@@ -12,6 +12,7 @@ Needs neither the library that trained the model nor pandas. A folder of which o
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,23 @@ def _open_booster(folder: Path, described: Described) -> Engine:
     return lightgbm.open_text(folder / "model.txt", classes_of(described.more))
 
 
+def _open_onnx(folder: Path, described: Described) -> Engine:
+    from foretell.models.onnx_converted import Converted, ConvertedEngine
+
+    try:
+        said = msgspec.convert({**described.more, "data": b""}, Converted)
+        return ConvertedEngine(replace(said, data=(folder / "model.onnx").read_bytes()))
+    except (msgspec.ValidationError, OSError, TypeError, ValueError) as error:
+        raise ModelUnreadable(f"{folder} holds no ONNX model that was compiled: {error}") from error
+
+
 def _open_kernel(folder: Path, described: Described) -> Engine:
     return KernelEngine(stored.read(folder / "kernel"))
 
 
-_OPEN: dict[str, Callable[[Path, Described], Engine]] = {"booster": _open_booster, "kernel": _open_kernel}
+_OPEN: dict[str, Callable[[Path, Described], Engine]] = {
+    "booster": _open_booster,
+    "kernel": _open_kernel,
+    "onnx": _open_onnx,
+}
 """By engine."""

@@ -111,7 +111,7 @@ class Entry:
     def compiled(self, engine: str) -> Path | None:
         """The compiled model of an engine, if one was made."""
         folder = self.folder / engine
-        return folder if (folder / "MLmodel").is_file() else None
+        return folder if engine.isidentifier() and (folder / "MLmodel").is_file() else None
 
     def demoted(self) -> str | None:
         """Why nothing compiled is used any more."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foretell.models.onnx_graph import Graph
+from foretell.conversion.graph import Graph
 
 LESS_OR_EQUAL, LESS = 0, 1
 

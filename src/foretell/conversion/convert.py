@@ -9,13 +9,13 @@ import numpy as np
 
 from foretell.batch import Answers, Batch, Call
 from foretell.cells import Column
+from foretell.conversion import boosters, sklearn
+from foretell.conversion.boosters import Answer
+from foretell.conversion.graph import Graph, Table, cannot, first_line
 from foretell.errors import ForetellError, LibraryMissing, RowRefused
-from foretell.models import onnx_boosters, onnx_sklearn
 from foretell.models.engine import Engine
 from foretell.models.lightgbm import LightgbmEngine
-from foretell.models.onnx_boosters import Answer
 from foretell.models.onnx_converted import Converted, ConvertedEngine
-from foretell.models.onnx_graph import Graph, Table, cannot, first_line
 from foretell.models.sklearn import SklearnEngine
 from foretell.models.xgboost import XgboostEngine
 from foretell.signature import Signature
@@ -72,14 +72,14 @@ def _answer(graph: Graph, engine: Engine, table: Table, signature: Signature) ->
         taken = [param.name for param in signature.params if param.name in engine.takes]
         if taken:
             raise cannot(f"it takes parameters with each call: {', '.join(taken)}")
-        return onnx_sklearn.predictor(graph, engine.model, table)
+        return sklearn.predictor(graph, engine.model, table)
     if isinstance(engine, XgboostEngine):
         classes = np.arange(engine.classes) if engine.proba else None
         numbers = graph.numbers(table, "XGBoost")
-        return onnx_boosters.xgboost(graph, numbers, engine.model, engine.rounds, classes, finite=not engine.in_place)
+        return boosters.xgboost(graph, numbers, engine.model, engine.rounds, classes, finite=not engine.in_place)
     if isinstance(engine, LightgbmEngine):
         numbers = graph.numbers(table, "LightGBM")
-        return onnx_boosters.lightgbm(graph, numbers, engine.booster, engine.classes)
+        return boosters.lightgbm(graph, numbers, engine.booster, engine.classes)
     raise cannot(f"{engine.name} has no conversion")
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from foretell.conversion.boosters import Answer, both, lightgbm, sigmoid, xgboost
+from foretell.conversion.encoders import impute, one_hot, ordinal
+from foretell.conversion.graph import LARGEST_FLOAT, OPSET, Graph, Piece, Table, cannot, first_line, versioned
+from foretell.conversion.trees import constant, looked_up, of_histogram, of_sklearn, summed
 from foretell.models.onnx import session
-from foretell.models.onnx_boosters import Answer, both, lightgbm, sigmoid, xgboost
-from foretell.models.onnx_encoders import impute, one_hot, ordinal
-from foretell.models.onnx_graph import LARGEST_FLOAT, OPSET, Graph, Piece, Table, cannot, first_line, versioned
-from foretell.models.onnx_trees import constant, looked_up, of_histogram, of_sklearn, summed
 from foretell.models.sklearn import parts
 
 _SKL2ONNX = {"": OPSET, "ai.onnx.ml": 3}

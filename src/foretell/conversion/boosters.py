@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from foretell.models.onnx_graph import LARGEST_FLOAT, Graph, Piece, cannot
-from foretell.models.onnx_trees import LESS, Tree, constant, from_nodes, summed
+from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
+from foretell.conversion.trees import LESS, Tree, constant, from_nodes, summed
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from foretell.conversion.graph import Graph, Piece, Table, cannot
 from foretell.models.onnx_converted import MISSING_TEXT
-from foretell.models.onnx_graph import Graph, Piece, Table, cannot
 
 _EXACT = 2**53
 
