@@ -280,9 +280,10 @@ class Predictor:
             raise PredictionError(
                 f"the model raised {type(error).__name__}{': ' + reason[0][:300] if reason else ''}"
             ) from error
-        if any(len(output.values) != batch.rows for output in answers.outputs):
-            got = len(answers)
-            raise PredictionError(f"the model gave {got} answers for {batch.rows} rows; foretell needs one a row")
+        for output in answers.outputs:
+            if len(output.values) != batch.rows:
+                got = len(answers)
+                raise PredictionError(f"the model gave {got} answers for {batch.rows} rows; foretell needs one a row")
         names = self.signature.outputs
         return Answers(tuple(_labelled(output, names) for output in answers.outputs)) if names else answers
 

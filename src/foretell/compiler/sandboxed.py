@@ -1,4 +1,4 @@
-"""Compiles a model that nobody trusts: its code runs in a sandbox, and what it leaves is read as any stranger's file."""
+"""Compiles a model that nobody trusts: its code runs in a sandbox, and what it leaves is read as a stranger's file."""
 
 import os
 import shutil
