@@ -6,7 +6,7 @@ import numpy as np
 
 from foretell.batch import Answers, Batch, Call
 from foretell.kernels.node import Head, Step
-from foretell.kernels.rows import Frame, Rows, numbers_of
+from foretell.kernels.rows import Frame, Rows
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,5 @@ class KernelEngine:
         if self._kernel.frame:
             return Frame(tuple(batch.columns))
         if any(column.dtype == object for column in batch.columns):
-            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in batch.columns])
+            return Frame(tuple(batch.columns), objects=True)
         return batch.matrix if batch.columns[0].ndim == 1 else batch.columns[0]

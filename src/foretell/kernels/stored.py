@@ -16,12 +16,37 @@ import msgspec
 import numpy as np
 
 from foretell.errors import ModelUnreadable
+from foretell.kernels.binning import Bins, Threshold
+from foretell.kernels.categories import Categories
+from foretell.kernels.columns import Branch, Branches, Chain
+from foretell.kernels.encoding import Numbered, OneHot
+from foretell.kernels.imputing import Imputer, Indicator
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
+from foretell.kernels.selecting import Selected
 
-NODES: dict[str, type] = {kind.__name__: kind for kind in (Kernel, LinearClassifier, LinearRegressor, Scaler)}
+NODES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        Bins,
+        Branch,
+        Branches,
+        Categories,
+        Chain,
+        Imputer,
+        Indicator,
+        Kernel,
+        LinearClassifier,
+        LinearRegressor,
+        Numbered,
+        OneHot,
+        Scaler,
+        Selected,
+        Threshold,
+    )
+}
 """All that a kernel may be made of, by name."""
 
 FORMAT = 1
