@@ -14,6 +14,7 @@ MAX_LINES = 320
 FLOORS = [
     {"cli"},
     {"job", "serve", "frames"},
+    {"compiler"},
     {"predictor", "environment"},
     {"models", "registry", "tables"},
     {"rows", "strict_json", "json_types"},
@@ -45,7 +46,7 @@ SEAMS = {
         "models/statsmodels",
     },
     "polars": {"frames"},
-    "rich": {"cli/bar"},
+    "rich": {"cli/bar", "cli/inspect"},
     "scipy": {"models/xgboost"},
     "skops": {"models/sklearn_files"},
     "statsmodels": {"models/statsmodels"},

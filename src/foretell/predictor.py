@@ -38,13 +38,18 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Found:
-    """A model that was found and verified; not loaded yet. compiled: the folder to load in its place, proven equal."""
+    """A model that was found and verified; not loaded yet.
+
+    compiled: the folder to load in its place. automatic: whether its engine is the one that was proven equal, if one
+    was, and not one that was asked for.
+    """
 
     resolved: Resolved
     origin: Origin
     trust: bool = False
     installs: bool = False
     compiled: Path | None = None
+    automatic: bool = True
 
     @cached_property
     def settled(self) -> models.Settled:
@@ -74,16 +79,21 @@ def find(
     proven equal, "native", or an engine's name. variant: see `variant`. say: told what takes long.
     """
     resolved = resolve(uri, registry, say)
-    name, flags = (resolved.name, f" --registry {shlex.quote(without_secrets(registry))}" if registry else "")
-    origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
     compiled = None
     if engine != NATIVE and not installs:
         place = proven.entry(resolved.digest, variant)
         compiled = place.chosen() if engine == AUTO else place.compiled(engine)
-    found = Found(resolved, origin, trust, installs, compiled)
+    found = Found(resolved, origin_of(resolved, registry), trust, installs, compiled, engine == AUTO)
     if compiled is None:
         _ = found.settled
     return found
+
+
+def origin_of(resolved: Resolved, registry: str | None) -> Origin:
+    """Where a model came from, as trust is given to it. registry: as it was named."""
+    flags = f" --registry {shlex.quote(without_secrets(registry))}" if registry else ""
+    name = resolved.name if resolved.registry else None
+    return Origin(resolved.uri, resolved.digest, resolved.registry, name, flags)
 
 
 def variant(schema: str | None, cast: dict[str, str] | None) -> str:
@@ -130,17 +140,14 @@ def _compiled(found: Found, folder: Path) -> "Predictor":
     """What was compiled for a model, in its place."""
     settled = models.Settled(mlmodel.read(folder), models.COMPILED, trusted=False)
     loaded = models.load(settled)
-    if loaded.signature is None:
-        raise ModelUnreadable(f"{folder} does not say what columns it takes")
+    if loaded.signature is None or loaded.digest != found.resolved.digest:
+        raise ModelUnreadable(f"{folder} was not compiled of {found.resolved.label}")
     return Predictor(found, settled, loaded, loaded.signature)
 
 
-def open(
-    uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None, engine: str = AUTO
-) -> "Predictor":
+def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Predictor":
     """find, then load."""
-    found = find(uri, registry=registry, trust=trust, engine=engine, variant=variant(schema, None))
-    return load(found, schema=schema)
+    return load(find(uri, registry=registry, trust=trust, variant=variant(schema, None)), schema=schema)
 
 
 class Predictor:
@@ -168,13 +175,24 @@ class Predictor:
         return self._seat.engine
 
     @property
+    def own(self) -> bool:
+        """Whether the model is a compiled one itself, with just the engine that it was compiled for."""
+        return self.flavour == models.COMPILED and self.found.compiled is None
+
+    @property
+    def engine_order(self) -> list[int]:
+        """Where the engine's columns stand in the signature."""
+        order = self._seat.order
+        return list(range(len(self.signature.inputs))) if order is None else order
+
+    @property
     def stored(self) -> StoredModel:
         """The stored model that was loaded."""
         return self._stored
 
     def take_over(self, other: "Predictor") -> None:
         """From the next batch on, the other's engine computes, which was proven equal to this one's. Any thread."""
-        self.cost, self._seat = Cost(), other._seat
+        self.found, self.cost, self._seat = other.found, Cost(), other._seat
 
     def predict(self, batch: Batch, call: Call = Call()) -> Answers:
         """One answer a row, in order; the same bits for a row whatever stands around it.

@@ -38,6 +38,11 @@ class KernelEngine:
     def _rows(self, batch: Batch) -> Rows:
         if self._kernel.frame:
             return Frame(tuple(batch.columns))
-        if any(column.dtype == object for column in batch.columns):
-            return Frame(tuple(batch.columns), objects=True)
-        return batch.matrix if batch.columns[0].ndim == 1 else batch.columns[0]
+        if batch.uniform:
+            return batch.matrix
+        columns = batch.columns
+        if columns[0].ndim > 1:
+            return columns[0]
+        if any(column.dtype == object for column in columns):
+            return Frame(tuple(columns), objects=True)
+        return batch.matrix

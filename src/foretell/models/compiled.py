@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from foretell import storage
 from foretell.cells import TYPES
@@ -54,13 +55,18 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     """Opens a compiled model. Raises ModelUnreadable."""
     check_sums(model.path)
     described = describe(model)
+    engine = open_engine(model.path, described)
+    return Loaded(engine, described.signature, described.names, _notes(model.path), described.digest)
+
+
+def open_engine(folder: Path, described: Described) -> Engine:
+    """The engine of what lies in a folder. Raises ModelUnreadable."""
     if described.engine not in _OPEN:
         raise ModelUnreadable(
-            f"{model.path} was compiled for the engine {described.engine!r}, which this foretell does not have",
+            f"{folder} was compiled for the engine {described.engine!r}, which this foretell does not have",
             "Compile the model again",
         )
-    engine = _OPEN[described.engine](model.path, described)
-    return Loaded(engine, described.signature, described.names, _notes(model.path))
+    return _OPEN[described.engine](folder, described)
 
 
 def describe(model: StoredModel) -> Described:
@@ -146,9 +152,34 @@ def kernel_files(kernel: Kernel) -> Callable[[Path], None]:
     return files
 
 
+def plain_classes(classes: np.ndarray) -> dict[str, Any]:
+    """A classifier's labels as JSON, with their dtype."""
+    return {"dtype": classes.dtype.str, "values": classes.tolist()}
+
+
+def classes_of(more: dict[str, Any]) -> np.ndarray | None:
+    """The labels that plain_classes wrote under "classes"; None where the engine has none. Raises ModelUnreadable."""
+    if (said := more.get("classes")) is None:
+        return None
+    try:
+        dtype = np.dtype(said["dtype"])
+        array = np.array(said["values"], dtype)
+        if dtype.kind not in "biufUO" or array.ndim != 1 or array.size == 0:
+            raise ValueError(f"{dtype} labels")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelUnreadable(f"the compiled model's labels cannot be read: {error}") from error
+    return array
+
+
+def _open_booster(folder: Path, described: Described) -> Engine:
+    from foretell.models import lightgbm
+
+    return lightgbm.open_text(folder / "model.txt", classes_of(described.more))
+
+
 def _open_kernel(folder: Path, described: Described) -> Engine:
     return KernelEngine(stored.read(folder / "kernel"))
 
 
-_OPEN: dict[str, Callable[[Path, Described], Engine]] = {"kernel": _open_kernel}
+_OPEN: dict[str, Callable[[Path, Described], Engine]] = {"booster": _open_booster, "kernel": _open_kernel}
 """By engine."""

@@ -11,7 +11,6 @@ KEY stands for the model's files and for the types that its columns are read as.
 import hashlib
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import msgspec
 
 import foretell
 from foretell import storage
-from foretell.errors import OutputError
+from foretell.errors import OutputError, UsageError
 
 FORMAT = 1
 NATIVE = "native"
@@ -142,22 +141,21 @@ class Entry:
         """Makes the folder, for its owner alone. Raises OutputError, UsageError."""
         try:
             storage.make_private(self.folder)
-            for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
-                storage.only_ours(folder)
+            self._check_ours()
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made: {error.strerror}", "Set FORETELL_CACHE") from error
 
-    def clear(self) -> None:
-        """Forgets everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _read(self, name: str, kind: type[Any]) -> Any:
-        """A file that is ours, decoded; None where there is none or it cannot be read."""
+        """A file that is ours, decoded; None where there is none, or somebody else could have written it."""
         try:
-            storage.only_ours(self.folder)
+            self._check_ours()
             return msgspec.json.decode((self.folder / name).read_bytes(), type=kind)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (OSError, UsageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+
+    def _check_ours(self) -> None:
+        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
+            storage.only_ours(folder)
 
     def _write(self, name: str, value: Any) -> None:
         try:
