@@ -16,7 +16,7 @@ from foretell.kernels.product import SHAPES
 from foretell.models.engine import Engine
 from foretell.models.load import Loaded, Settled
 from foretell.models.mlmodel import StoredModel
-from foretell.models.sklearn import SklearnEngine
+from foretell.models.sklearn import SklearnEngine, _names
 from foretell.models.trust import Origin
 from foretell.predictor import Found, Predictor
 from foretell.registry.resolve import Resolved
@@ -48,7 +48,7 @@ def reference(estimator: Any, signature: Signature, special: Batch, ordinary: Ba
     native = SklearnEngine(estimator)
     if not native.proba:
         call = Call(params=call.params)
-    predictor = behind(native, native._names, signature)
+    predictor = behind(native, _names(estimator), signature)
     alone = apart(predictor, special, call)
     good = [at for at, what in enumerate(alone) if not isinstance(what, str)]
     rows = Batch.concat([*(special[at : at + 1] for at in good), ordinary])
@@ -58,20 +58,21 @@ def reference(estimator: Any, signature: Signature, special: Batch, ordinary: Ba
     return Reference(estimator, signature, native, call, special, alone, bulk, together)
 
 
-def kernels(found: Reference, params: tuple[str, ...] = ()) -> Iterator[Kernel]:
+def kernels(found: Reference) -> Iterator[Kernel]:
     """The kernel in every shape that a compiler tries."""
-    names = found.native._names
+    names = _names(found.estimator)
+    params = tuple(name for name, _ in found.call.params if name in found.native.takes)
     for shape in SHAPES:
-        yield lower.lower(found.estimator, Making(shape, names, params), frame=names is not None)
+        yield lower.lower(found.estimator, Making(shape, names, params), frame=found.native.framed)
 
 
-def equal(found: Reference, folder: Path, params: tuple[str, ...] = ()) -> Predictor:
+def equal(found: Reference, folder: Path) -> Predictor:
     """A predictor with the first kernel that gives the library's bits in bulk, after it was written and read."""
-    for kernel in kernels(found, params):
-        predictor = behind(KernelEngine(kernel), found.native._names, found.signature)
+    for kernel in kernels(found):
+        predictor = behind(KernelEngine(kernel), _names(found.estimator), found.signature)
         if said(predictor, found.bulk, found.call) == found.together:
             stored.write(kernel, folder)
-            return behind(KernelEngine(stored.read(folder)), found.native._names, found.signature)
+            return behind(KernelEngine(stored.read(folder)), _names(found.estimator), found.signature)
     assert found.together == said(predictor, found.bulk, found.call), "no shape gives the library's bits"
     raise AssertionError
 

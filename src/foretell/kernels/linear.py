@@ -103,7 +103,8 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     if scores.dtype == "float32":
         raised = np.array(list(map(_expf(), (-scores).ravel().tolist())), "float32")
         ones = np.ones(scores.shape, "float32")
-        return np.divide(ones, ones + raised.reshape(scores.shape))
+        chances: np.ndarray = ones / (ones + raised.reshape(scores.shape))
+        return chances
     return np.array([_sigmoid(score) for score in scores.ravel().tolist()]).reshape(scores.shape)
 
 

@@ -2,7 +2,6 @@
 estimator's attributes are read."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from foretell.kernels import binning, columns, encoding, imputing, linear, scaling, selecting
@@ -55,13 +54,16 @@ STEPS: dict[str, Lowering] = {
 
 
 def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
-    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame. Raises NotCovered."""
+    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame, if there are names.
+
+    Raises NotCovered.
+    """
     *steps, last = _chain(estimator)
-    if type(estimator).__name__ == "Pipeline":
-        making = replace(making, params=())  # a pipeline's predict names none of them, so none is passed on
     if making.params and type(last).__name__ != "BayesianRidge":
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
-    return Kernel(tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame)
+    return Kernel(
+        tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame and making.names is not None
+    )
 
 
 def step_of(transformer: Any, making: Making) -> Step | None:
