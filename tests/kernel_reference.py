@@ -67,7 +67,11 @@ def kernels(found: Reference) -> Iterator[Kernel]:
 
 
 def equal(found: Reference, folder: Path) -> Predictor:
-    """A predictor with the first kernel that gives the library's bits in bulk, after it was written and read."""
+    """A predictor with the first kernel that gives the library's bits in bulk, after it was written and read. The rows
+    cannot be written from now on, and a kernel that tried would fail."""
+    for batch in (found.special, found.bulk):
+        for array in [batch.matrix] if batch.uniform else batch.columns:
+            array.setflags(write=False)
     for kernel in kernels(found):
         predictor = behind(KernelEngine(kernel), _names(found.estimator), found.signature)
         if said(predictor, found.bulk, found.call) == found.together:

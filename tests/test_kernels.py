@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import (
     BayesianRidge,
@@ -39,8 +42,11 @@ from sklearn.svm import LinearSVC
 
 from foretell.batch import Batch, Call
 from foretell.cells import Column
+from foretell.kernels import lower
+from foretell.kernels.kernel import KernelEngine
+from foretell.kernels.node import Making, NotCovered
 from foretell.signature import Signature
-from kernel_reference import Reference, apart, cut, equal, reference, said
+from kernel_reference import Reference, apart, behind, cut, equal, reference, said
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 
@@ -645,3 +651,76 @@ def test_a_kernel_answers_as_the_library(case: Case, tmp_path: Path) -> None:
     for at in (*range(0, 4096, 97), 4095):
         assert cut(found.together, [at], 4096) == said(predictor, found.bulk[at : at + 1], call)
     assert found.alone == apart(predictor, found.special, call)
+
+
+class Doubled(TransformerMixin, BaseEstimator):
+    """A transformer of a user's own."""
+
+    def fit(self, rows: Any, target: Any = None) -> "Doubled":
+        self.fitted_ = True
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        return np.asarray(rows) * 2
+
+
+def not_covered() -> list[tuple[str, Any]]:
+    """What each kernel would have to guess, and the model."""
+    numbers = ["income", "visits"]
+    scaler, known = StandardScaler(), OneHotEncoder(handle_unknown="ignore")
+    frames = make_pipeline(StandardScaler(), MinMaxScaler()).set_output(transform="pandas")
+    bins = KBinsDiscretizer(3, encode="ordinal")
+    return [
+        ("Doubled", _picked(Doubled(), numbers)),
+        ("Doubled", _picked(make_pipeline(scaler, Doubled()), numbers)),
+        ("FunctionTransformer", _picked(FunctionTransformer(np.log1p), numbers)),
+        ("FunctionTransformer", _picked(FunctionTransformer(validate=True), numbers)),
+        ("StandardScaler that gives frames", _picked(frames, numbers)),
+        (
+            "copy=False",
+            make_pipeline(_columns("passthrough", numbers), make_union(StandardScaler(copy=False), bins), Ridge()),
+        ),
+        ("copy=False", _picked(make_pipeline(make_union(SimpleImputer(copy=False))), numbers)),
+        ("a weight", _picked(scaler, numbers, transformer_weights={"part": np.float64(0.5)})),
+        ("a threshold of float64", _picked(Binarizer(threshold=np.float64(0.5)), numbers)),
+        ("kept sparse", _picked(make_union(MissingIndicator(features="all", sparse=True), scaler), numbers)),
+        ("datetime64", _picked(known, ["joined"])),
+        ("ColumnTransformer", _picked("drop", numbers, DummyClassifier())),
+        ("SimpleImputer that keeps no column", _picked(SimpleImputer(), ["nothing"], DummyClassifier())),
+        (
+            "a slice of no column",
+            make_pipeline(ColumnTransformer([("a", scaler, [1]), ("b", "passthrough", slice(5, 5))]), Ridge()),
+        ),
+        ("GaussianProcessClassifier", _picked(scaler, numbers, GaussianProcessClassifier())),
+    ]
+
+
+@pytest.mark.parametrize(("phrase", "estimator"), not_covered(), ids=[str(at) for at in range(len(not_covered()))])
+def test_what_would_be_a_guess_is_not_covered(phrase: str, estimator: Any) -> None:
+    """A kernel is refused when it is made, and the reason names the part."""
+    frame = FRAME.assign(nothing=np.nan)
+    fitted = estimator.fit(frame, NUMBER > 5)
+    names = tuple(map(str, frame.columns))
+    with pytest.raises(NotCovered, match=phrase):
+        lower.lower(fitted, Making(names=names), frame=True)
+
+
+MISREAD = {
+    "text for numbers": (StandardScaler(), ["income"], {"income": "string"}),
+    "text for whole numbers": (SimpleImputer(strategy="constant", fill_value=0), ["visits"], {"visits": "string"}),
+    "numbers for categories of text": (OneHotEncoder(handle_unknown="ignore"), ["word"], {"word": "double"}),
+    "flags for categories of text": (OneHotEncoder(handle_unknown="ignore"), ["word"], {"word": "boolean"}),
+    "dates for categories": (OneHotEncoder(handle_unknown="ignore"), ["word"], {"word": "datetime"}),
+    "dates for numbers": (SimpleImputer(), ["income"], {"income": "datetime"}),
+}
+
+
+@pytest.mark.parametrize("misread", MISREAD.values(), ids=MISREAD)
+def test_columns_of_other_types_fail_and_are_never_guessed(misread: tuple[Any, list[str], dict[str, str]]) -> None:
+    """Where a signature gives a model columns that it was not trained on, no kernel answers."""
+    part, columns, types = misread
+    fitted = _picked(part, columns).fit(FRAME, TARGETS["two"])
+    given = Signature(tuple(Column(name, types.get(name, kind)) for name, kind in COLUMNS))
+    kernel = lower.lower(fitted, Making(names=tuple(given.names)), frame=True)
+    predictor = behind(KernelEngine(kernel), tuple(given.names), given)
+    assert "PredictionError" == said(predictor, predictor.example(), Call())

@@ -23,11 +23,19 @@ _FEW = 8
 
 @dataclass(frozen=True)
 class Categories:
-    """values: a column's, in the library's order. means: what each of them stands for, then what an unknown one does,
-    which may be REFUSED."""
+    """values: those that are known of a column, in the library's order. means: what each of them stands for, then what
+    an unknown one does, which may be REFUSED."""
 
     values: np.ndarray
     means: np.ndarray
+
+    @staticmethod
+    def each(values: Sequence[np.ndarray], means: np.ndarray) -> "tuple[Categories, ...]":
+        """Of several columns. means: of all of them, one after the other. Raises ValueError."""
+        ends = np.cumsum([len(known) + 1 for known in values])
+        if ends[-1] != len(means):
+            raise ValueError("categories and what they stand for are not as many")
+        return tuple(Categories(*pair) for pair in zip(values, np.split(means, ends[:-1]), strict=True))
 
     @cached_property
     def _ways(self) -> dict[str, "_Way"]:

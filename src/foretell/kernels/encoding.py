@@ -16,28 +16,37 @@ from foretell.kernels.rows import Hot, Number, Rows, Sparse
 
 @dataclass(frozen=True)
 class OneHot:
-    """columns: the categories, each of which stands for one of width columns, or for -1, none. sparse: whether the
-    library keeps them sparse."""
+    """known: the categories of each column. means: which of width columns each of them, and then an unknown one, stands
+    for; -1 for none. sparse: whether the library keeps them sparse."""
 
-    columns: tuple[Categories, ...]
+    known: tuple[np.ndarray, ...]
+    means: np.ndarray
     width: int
     sparse: bool
     dtype: Number
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_columns", Categories.each(self.known, self.means))
+
     def transform(self, rows: Rows) -> Rows:
-        hot = Hot(meanings(rows, self.columns), self.width, self.dtype)
+        hot = Hot(meanings(rows, self._columns), self.width, self.dtype)  # type: ignore[attr-defined]
         return Sparse((hot,)) if self.sparse else hot.dense()
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """columns: the categories, each of which stands for a place among values, shape (places,) or (places, k)."""
+    """known: the categories of each column. means: at which place of values what becomes of each of them stands, and
+    then what becomes of an unknown one. values: shape (places,) or (places, k)."""
 
-    columns: tuple[Categories, ...]
+    known: tuple[np.ndarray, ...]
+    means: np.ndarray
     values: np.ndarray
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_columns", Categories.each(self.known, self.means))
+
     def transform(self, rows: Rows) -> Rows:
-        found: np.ndarray = self.values[meanings(rows, self.columns)]
+        found: np.ndarray = self.values[meanings(rows, self._columns)]  # type: ignore[attr-defined]
         return found.reshape(len(found), -1)
 
 
@@ -46,19 +55,18 @@ def one_hot(estimator: Any, making: Making) -> OneHot:
     dtype = np.dtype(estimator.dtype).name
     if dtype not in get_args(Number):
         raise NotCovered(f"OneHotEncoder of {dtype}")
-    columns = []
+    means = []
     start = 0
-    for at, categories in enumerate(estimator.categories_):
+    for at in range(len(estimator.categories_)):
         places = np.append(_grouped(estimator, at), REFUSED if estimator.handle_unknown == "error" else -1)
         if _infrequent(estimator, at) is not None and estimator.handle_unknown in ("infrequent_if_exist", "warn"):
             places[-1] = places[_infrequent(estimator, at)[0]]
         dropped = None if estimator._drop_idx_after_grouping is None else estimator._drop_idx_after_grouping[at]
         if dropped is not None:
             places = np.where(places == dropped, -1, places - (places > dropped))
-        means = np.where(places >= 0, places + start, places)
-        columns.append(Categories(storable(categories), means))
+        means.append(np.where(places >= 0, places + start, places))
         start += int(estimator._n_features_outs[at])
-    return OneHot(tuple(columns), start, bool(estimator.sparse_output), dtype)
+    return OneHot(_known(estimator), np.concatenate(means), start, bool(estimator.sparse_output), dtype)
 
 
 def ordinal(estimator: Any, making: Making) -> Numbered:
@@ -94,15 +102,15 @@ def target(estimator: Any, making: Making) -> Numbered:
 
 def _numbered(estimator: Any, tables: Sequence[np.ndarray], strict: bool) -> Numbered:
     """tables: per column what each category becomes, then what an unknown one does."""
-    columns = []
-    start = 0
-    for categories, table in zip(estimator.categories_, tables, strict=True):
-        means = np.arange(start, start + len(table))
-        if strict:
-            means[-1] = REFUSED
-        columns.append(Categories(storable(categories), means))
-        start += len(table)
-    return Numbered(tuple(columns), np.concatenate(tables))
+    values = np.concatenate(tables)
+    means = np.arange(len(values))
+    if strict:
+        means[np.cumsum([len(table) for table in tables]) - 1] = REFUSED
+    return Numbered(_known(estimator), means, values)
+
+
+def _known(estimator: Any) -> tuple[np.ndarray, ...]:
+    return tuple(storable(categories) for categories in estimator.categories_)
 
 
 def _infrequent(estimator: Any, at: int) -> Any:
