@@ -6,7 +6,7 @@ import numpy as np
 
 from foretell.batch import Answers, Batch, Call
 from foretell.kernels.node import Head, Step
-from foretell.kernels.rows import Frame, Rows, numbers_of
+from foretell.kernels.rows import Frame, Rows
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ class KernelEngine:
         if columns[0].ndim > 1:
             return columns[0]
         if any(column.dtype == object for column in columns):
-            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in columns])
+            return Frame(tuple(columns), objects=True)
         return batch.matrix

@@ -4,7 +4,7 @@ estimator's attributes are read."""
 from collections.abc import Callable
 from typing import Any
 
-from foretell.kernels import linear, scaling
+from foretell.kernels import binning, columns, encoding, imputing, linear, scaling, selecting
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -27,29 +27,52 @@ HEADS: dict[str, Lowering] = {
 }
 """Predictors by class name."""
 
+_SELECTORS = (
+    "GenericUnivariateSelect RFE RFECV SelectFdr SelectFpr SelectFromModel SelectFwe SelectKBest SelectPercentile "
+    "SequentialFeatureSelector VarianceThreshold"
+)
+
 STEPS: dict[str, Lowering] = {
+    **dict.fromkeys(_SELECTORS.split(), selecting.selector),
+    "Binarizer": binning.binarizer,
+    "ColumnTransformer": lambda estimator, making: columns.transformer(estimator, making, step_of),
+    "FeatureUnion": lambda estimator, making: columns.union(estimator, making, step_of),
+    "FunctionTransformer": columns.function,
+    "KBinsDiscretizer": binning.discretizer,
     "MaxAbsScaler": scaling.max_abs,
     "MinMaxScaler": scaling.min_max,
+    "MissingIndicator": imputing.indicator,
+    "OneHotEncoder": encoding.one_hot,
+    "OrdinalEncoder": encoding.ordinal,
+    "Pipeline": lambda estimator, making: columns.pipeline(estimator, making, step_of),
     "RobustScaler": scaling.robust,
+    "SimpleImputer": imputing.imputer,
     "StandardScaler": scaling.standard,
+    "TargetEncoder": encoding.target,
 }
 """Transformers by class name."""
 
 
 def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
-    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame. Raises NotCovered."""
+    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame, if there are names.
+
+    Raises NotCovered.
+    """
     *steps, last = _chain(estimator)
     if making.params and type(last).__name__ != "BayesianRidge":
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
-    made = [step_of(step, making) for step in steps]
-    return Kernel(tuple(step for step in made if step is not None), _of(last, HEADS, making), frame)
+    return Kernel(
+        tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame and making.names is not None
+    )
 
 
 def step_of(transformer: Any, making: Making) -> Step | None:
     """The step of a transformer; None where it changes nothing. Raises NotCovered."""
     if transformer is None or isinstance(transformer, str):
         return None
-    step: Step = _of(transformer, STEPS, making)
+    if getattr(transformer, "_sklearn_output_config", {}).get("transform", "default") not in ("default", None):
+        raise NotCovered(f"{type(transformer).__name__} that gives frames")
+    step: Step | None = _of(transformer, STEPS, making)
     return step
 
 

@@ -7,6 +7,7 @@ Source of the array format: https://numpy.org/doc/stable/reference/generated/num
 import dataclasses
 import functools
 import math
+import tokenize
 import types
 import typing
 from pathlib import Path
@@ -16,12 +17,35 @@ import msgspec
 import numpy as np
 
 from foretell.errors import ModelUnreadable
+from foretell.kernels.binning import Bins, Threshold
+from foretell.kernels.columns import Branch, Branches, Chain
+from foretell.kernels.encoding import Numbered, OneHot
+from foretell.kernels.imputing import Imputer, Indicator
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
+from foretell.kernels.selecting import Selected
 
-NODES: dict[str, type] = {kind.__name__: kind for kind in (Kernel, LinearClassifier, LinearRegressor, Scaler)}
+NODES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        Bins,
+        Branch,
+        Branches,
+        Chain,
+        Imputer,
+        Indicator,
+        Kernel,
+        LinearClassifier,
+        LinearRegressor,
+        Numbered,
+        OneHot,
+        Scaler,
+        Selected,
+        Threshold,
+    )
+}
 """All that a kernel may be made of, by name."""
 
 FORMAT = 1
@@ -60,7 +84,11 @@ def read(folder: Path) -> Kernel:
 
 def _array(path: Path) -> np.ndarray:
     """Mapped and read only; a plain array, as a memmap's own class costs at every use."""
-    array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    try:
+        with np.errstate(over="raise"):
+            array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except (ArithmeticError, tokenize.TokenError) as error:
+        raise ValueError(f"{path.name} is no array: {error}") from error
     if array.dtype.kind not in "biufUS" or not array.dtype.isnative:
         raise ValueError(f"{path.name} holds {array.dtype}, which no kernel has")
     return array
@@ -96,7 +124,10 @@ def _decoded(value: Any, arrays: list[np.ndarray], hint: Any, depth: int) -> Any
         return _fitting(tuple(_decoded(item, arrays, inner, depth + 1) for item in value), hint)
     if isinstance(value, dict):
         if "array" in value:
-            found = arrays[int(value["array"])]
+            at = value["array"]
+            if type(at) is not int or not 0 <= at < len(arrays):
+                raise IndexError(f"there is no array {at!r}")
+            found = arrays[at]
         elif "objects" in value:
             items = [_decoded(item, arrays, Any, depth + 1) for item in value["objects"]]
             found = np.empty(len(items), object)
