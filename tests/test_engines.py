@@ -108,11 +108,32 @@ def test_a_compiled_model_predicts_the_same_bytes(models: Path, name: str) -> No
 
 def test_a_model_that_nothing_covers_stays_with_its_library(models: Path) -> None:
     """What cannot be compiled is told, and predicts as before."""
-    told = compile_(models / "forest")
-    assert ("native", "the numpy kernel does not cover RandomForestClassifier") == (told["engine"], told["why"])
-    refused = foretell("models", "compile", "-m", models / "forest", "-o", "compiled")
+    told = compile_(models / "onnx")
+    assert ("native", "foretell has no other engine for ONNX Runtime models") == (told["engine"], told["why"])
+    refused = foretell("models", "compile", "-m", models / "onnx", "-o", "compiled")
     assert (3, True) == (refused.code, "has no engine to compile to" in refused.err)
     assert not Path("compiled").exists()
+
+
+def test_a_forest_is_proven_in_onnx_runtime(models: Path) -> None:
+    """Where no kernel is exact ONNX Runtime may be, on rows an ulp around every threshold."""
+    told = compile_(models / "forest")
+    tried = {one["engine"]: one for one in told["record"]["tried"]}
+    assert "does not cover RandomForestClassifier" == tried["kernel"]["why"]
+    assert ("onnx", True) == (told["engine"], tried["onnx"]["verified"]["exact"])
+    assert tried["onnx"]["verified"]["kinds"]["one ulp around thresholds"] > 1000
+
+
+def test_an_engine_that_rounds_is_used_by_its_name_only(models: Path) -> None:
+    """ONNX Runtime's last bits of a probability are not scikit-learn's: that is said, and auto takes the kernel."""
+    write_rows(models, "logistic")
+    _, said = predicted(models / "logistic", "--engine", "onnx", "--proba")
+    assert "ONNX Runtime does not answer as scikit-learn does" in said
+    assert "numbers differ by" in said
+    assert "ONNX Runtime" in said.splitlines()[-1]
+    told = compile_(models / "logistic")
+    assert {"native", "kernel", "onnx"} == {one["engine"] for one in told["record"]["tried"]}
+    assert "kernel" == told["engine"]
 
 
 # Wrong engines: verification must find each.
@@ -334,15 +355,15 @@ def test_a_server_swaps_the_proven_engine_in(models: Path) -> None:
 
 def test_a_job_compiles_where_the_rows_ahead_pay(models: Path) -> None:
     """A long job makes an engine on the way and says so; a short one does not; the bytes are the library's."""
-    write_rows(models, "logistic", times=5000)
-    expected, _ = predicted(models / "logistic", "--engine", "native")
-    got, said = predicted(models / "logistic")
+    write_rows(models, "pipeline", times=1000)
+    expected, _ = predicted(models / "pipeline", "--trust", "--engine", "native")
+    got, said = predicted(models / "pipeline", "--trust")
     assert "from here on the numpy kernel predicts" in said
     assert expected == got
-    assert (place_of(models / "logistic").seen() > 0) is True
+    assert place_of(models / "pipeline").seen() > 0
     shutil.rmtree(os.environ["FORETELL_CACHE"])
-    write_rows(models, "logistic")
-    assert 1 == len(predicted(models / "logistic")[1].splitlines())
+    write_rows(models, "pipeline")
+    assert 1 == len(predicted(models / "pipeline", "--trust")[1].splitlines())
     assert not Path(os.environ["FORETELL_CACHE"]).exists()
 
 
