@@ -4,7 +4,7 @@ estimator's attributes are read."""
 from collections.abc import Callable
 from typing import Any
 
-from foretell.kernels import linear, scaling
+from foretell.kernels import bayes, clusters, linear, scaling
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -24,6 +24,15 @@ _CLASSIFIERS = (
 HEADS: dict[str, Lowering] = {
     **dict.fromkeys(_REGRESSORS.split(), linear.regressor),
     **dict.fromkeys(_CLASSIFIERS.split(), linear.classifier),
+    "BernoulliNB": bayes.bernoulli,
+    "BisectingKMeans": clusters.split_means,
+    "CategoricalNB": bayes.categorical,
+    "ComplementNB": bayes.complement,
+    "GaussianNB": bayes.gaussian,
+    "KMeans": clusters.means,
+    "MiniBatchKMeans": clusters.means,
+    "MultinomialNB": bayes.multinomial,
+    "NearestCentroid": clusters.centroids,
 }
 """Predictors by class name."""
 

@@ -27,6 +27,16 @@ SHAPES = tuple(Shape(block, order) for block in (8, 32, 256, 1024) for order in 
 """What may give the library's bits, the quickest for one row first."""
 
 
+def as_in(rows: int, weights: np.ndarray) -> Shape:
+    """The smallest shape that rounds as one block of so many rows in C order does, found by trying; for heads that
+    answer by a comparison, of whose bits a trial on rows sees nothing. weights: shape (columns, outputs)."""
+    trial = np.random.default_rng(0).normal(size=(rows, len(weights))).astype(weights.dtype)
+    whole = Shape(rows, "C")
+    expected = multiplied(trial, weights, whole)
+    smaller = (shape for shape in SHAPES if shape.order == "C" and shape.block < rows)
+    return next((shape for shape in smaller if np.array_equal(multiplied(trial, weights, shape), expected)), whole)
+
+
 @dataclass(frozen=True)
 class Product:
     """rows @ coef.T. coef: shape (outputs, columns), or (columns,) for one number a row, in the library's own memory

@@ -87,6 +87,9 @@ def _common(columns: Sequence[np.ndarray]) -> np.dtype:
 FINITE_KEPT = ("float64", "float32", "float16")
 """The dtypes that scikit-learn's transformers of numbers leave as they are."""
 
+NUMERIC = (*FINITE_KEPT, "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+"""The dtypes that scikit-learn's estimators of any number leave as they are."""
+
 
 def check_finite(matrix: np.ndarray, *, nan: bool = False) -> None:
     """What scikit-learn's validation does: NaN (unless nan) and infinity are refused. Raises RowRefused."""

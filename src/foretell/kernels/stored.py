@@ -16,12 +16,29 @@ import msgspec
 import numpy as np
 
 from foretell.errors import ModelUnreadable
+from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
+from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
 
-NODES: dict[str, type] = {kind.__name__: kind for kind in (Kernel, LinearClassifier, LinearRegressor, Scaler)}
+NODES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        CategoryBayes,
+        CentroidScores,
+        GaussianBayes,
+        Kernel,
+        LinearClassifier,
+        LinearRegressor,
+        NearestCentroid,
+        NearestMean,
+        ProductBayes,
+        Scaler,
+        SplitMeans,
+    )
+}
 """All that a kernel may be made of, by name."""
 
 FORMAT = 1
