@@ -4,7 +4,7 @@ estimator's attributes are read."""
 from collections.abc import Callable
 from typing import Any
 
-from foretell.kernels import bayes, clusters, linear, scaling
+from foretell.kernels import bayes, clusters, linear, machines, scaling
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -33,6 +33,8 @@ HEADS: dict[str, Lowering] = {
     "MiniBatchKMeans": clusters.means,
     "MultinomialNB": bayes.multinomial,
     "NearestCentroid": clusters.centroids,
+    **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
+    **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
 }
 """Predictors by class name."""
 

@@ -20,6 +20,7 @@ from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
 from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
+from foretell.kernels.machines import Machine, MachineClassifier, MachineRegressor
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
 
@@ -32,6 +33,9 @@ NODES: dict[str, type] = {
         Kernel,
         LinearClassifier,
         LinearRegressor,
+        Machine,
+        MachineClassifier,
+        MachineRegressor,
         NearestCentroid,
         NearestMean,
         ProductBayes,
