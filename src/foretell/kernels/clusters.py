@@ -72,7 +72,7 @@ class SplitMeans:
 
 @dataclass(frozen=True)
 class NearestCentroid:
-    """centroids: shape (classes, columns); norms: their squared lengths. scores: how classes are scored where their
+    """centroids: shape (classes, columns); norms: their squared lengths. likely: how classes are scored where their
     shares count; even: whether predictions need no scores, as all shares are alike. metric: "euclidean" or "manhattan".
     """
 
@@ -82,7 +82,7 @@ class NearestCentroid:
     metric: str
     even: bool
     block: int
-    scores: "CentroidScores"
+    likely: "CentroidScores"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
@@ -93,7 +93,7 @@ class NearestCentroid:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         matrix = _checked(rows, "NearestCentroid")
-        scores = None if self.even and not call.proba else self.scores.of(matrix, self.metric)
+        scores = None if self.even and not call.proba else self.likely.of(matrix, self.metric)
         picked = self._nearest(matrix) if self.even or scores is None else scores.argmax(axis=1)
         predicted = Output("", self.classes[picked])
         if scores is None or not call.proba:
@@ -101,6 +101,11 @@ class NearestCentroid:
         likely = scores - scores.max(axis=1)[:, np.newaxis]
         likely = likely - np.log(np.add.reduce(np.exp(likely), axis=1)[:, np.newaxis])
         return predicted, Output("", np.exp(likely), self._labels, proba=True)  # type: ignore[attr-defined]
+
+    def scores(self, rows: Rows) -> np.ndarray:
+        """Shape (rows,) for two classes, else (rows, classes). Raises RowRefused."""
+        scores = self.likely.of(_checked(rows, "NearestCentroid"), self.metric)
+        return scores[:, 1] - scores[:, 0] if len(self.classes) == 2 else scores
 
     def _nearest(self, matrix: np.ndarray) -> np.ndarray:
         if self.metric == "manhattan":

@@ -73,14 +73,17 @@ class LinearClassifier:
         return bool(self.link)
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        scores = self._product(checked(rows)) + self.intercept  # type: ignore[attr-defined]
-        if scores.ndim == 2 and scores.shape[1] == 1:
-            scores = scores[:, 0]
+        scores = self.scores(rows)
         picked = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
         predicted = Output("", self.classes[picked])
         if not call.proba:
             return (predicted,)
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
+
+    def scores(self, rows: Rows) -> np.ndarray:
+        """Shape (rows,) for two classes, else (rows, classes). Raises RowRefused."""
+        scores: np.ndarray = self._product(checked(rows)) + self.intercept  # type: ignore[attr-defined]
+        return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
 def checked(rows: Rows) -> np.ndarray | Sparse:

@@ -4,7 +4,7 @@ estimator's attributes are read."""
 from collections.abc import Callable
 from typing import Any
 
-from foretell.kernels import bayes, clusters, linear, machines, scaling
+from foretell.kernels import bayes, clusters, distributions, features, linear, machines, meta, scaling, targets
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -29,10 +29,19 @@ HEADS: dict[str, Lowering] = {
     "CategoricalNB": bayes.categorical,
     "ComplementNB": bayes.complement,
     "GaussianNB": bayes.gaussian,
+    "DummyClassifier": targets.same_class,
+    "DummyRegressor": targets.same_number,
     "KMeans": clusters.means,
     "MiniBatchKMeans": clusters.means,
     "MultinomialNB": bayes.multinomial,
     "NearestCentroid": clusters.centroids,
+    "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
+    "MultiOutputClassifier": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
+    "MultiOutputRegressor": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
+    "OneVsRestClassifier": lambda estimator, making: meta.one_a_class(estimator, making, kernel_of),
+    "TransformedTargetRegressor": lambda estimator, making: targets.turned_back(estimator, making, kernel_of),
+    "VotingClassifier": lambda estimator, making: meta.voting(estimator, making, kernel_of),
+    "VotingRegressor": lambda estimator, making: meta.voting(estimator, making, kernel_of),
     **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
     **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
 }
@@ -41,8 +50,14 @@ HEADS: dict[str, Lowering] = {
 STEPS: dict[str, Lowering] = {
     "MaxAbsScaler": scaling.max_abs,
     "MinMaxScaler": scaling.min_max,
+    "Normalizer": features.unit_rows,
+    "PCA": features.principal,
+    "PolynomialFeatures": features.powers,
+    "PowerTransformer": distributions.power,
+    "QuantileTransformer": distributions.quantile,
     "RobustScaler": scaling.robust,
     "StandardScaler": scaling.standard,
+    "TruncatedSVD": features.singular,
 }
 """Transformers by class name."""
 
@@ -54,6 +69,13 @@ def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
     made = [step_of(step, making) for step in steps]
     return Kernel(tuple(step for step in made if step is not None), _of(last, HEADS, making), frame)
+
+
+def kernel_of(estimator: Any, making: Making) -> Kernel:
+    """The kernel of a member of another model. Raises NotCovered."""
+    if type(estimator).__name__ == "FrozenEstimator" and _is_theirs(estimator):
+        estimator = estimator.estimator
+    return lower(estimator, making, frame=False)
 
 
 def step_of(transformer: Any, making: Making) -> Step | None:

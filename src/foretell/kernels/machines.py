@@ -132,11 +132,13 @@ class MachineRegressor:
 
 @dataclass(frozen=True)
 class MachineClassifier:
-    """One sum for each pair of classes. ties: whether the sums break ties of the votes. slopes, offsets: of the
+    """One sum for each pair of classes. single: whether scores are one a class, and not one a pair. ties: whether they
+    break ties of the votes. slopes, offsets: of the
     sigmoids that make the sums probabilities; None where the model has none."""
 
     machine: Machine
     classes: np.ndarray
+    single: bool
     ties: bool
     slopes: np.ndarray | None
     offsets: np.ndarray | None
@@ -168,10 +170,22 @@ class MachineClassifier:
             return np.where(sums[:, 0] > 0, 0, 1)
         if not self.ties:
             return _most((sums > 0) @ self._turns + self._least)  # type: ignore[attr-defined]
+        return _most(self._each_class(sums))
+
+    def scores(self, rows: Rows) -> np.ndarray:
+        """Shape (rows,) for two classes, else (rows, classes) or (rows, pairs). Raises RowRefused."""
+        sums = self.machine.decisions(rows)
+        if len(self.classes) == 2:
+            return -sums[:, 0]
+        return self._each_class(sums) if self.single else sums
+
+    def _each_class(self, sums: np.ndarray) -> np.ndarray:
+        """Votes, and how sure they are, which never is worth a vote."""
         at, signs = self._signs  # type: ignore[attr-defined]
         sure = np.add.accumulate(sums[:, at] * signs, axis=2)[:, :, -1] + 0.0
-        votes = ~(sums < 0) @ self._turns + self._least  # type: ignore[attr-defined]
-        return _most(votes + sure / (3 * (np.abs(sure) + 1)))
+        votes: np.ndarray = ~(sums < 0) @ self._turns + self._least  # type: ignore[attr-defined]
+        votes += sure / (3 * (np.abs(sure) + 1))
+        return votes
 
 
 def _most(votes: np.ndarray) -> np.ndarray:
@@ -230,7 +244,8 @@ def classifier(estimator: Any, making: Making) -> MachineClassifier:
     machine = _machine(estimator, which, weights)
     ties = bool(estimator.break_ties) and len(counts) > 2
     slopes, offsets = (estimator._probA, estimator._probB) if hasattr(estimator, "predict_proba") else (None, None)
-    return MachineClassifier(machine, estimator.classes_, ties, slopes, offsets)
+    single = estimator.decision_function_shape == "ovr"
+    return MachineClassifier(machine, estimator.classes_, single, ties, slopes, offsets)
 
 
 def _machine(estimator: Any, which: np.ndarray, weights: np.ndarray) -> Machine:

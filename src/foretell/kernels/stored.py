@@ -18,17 +18,25 @@ import numpy as np
 from foretell.errors import ModelUnreadable
 from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
 from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
+from foretell.kernels.distributions import Quantiles, YeoJohnson
+from foretell.kernels.features import Powers, Projection, UnitRows
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
 from foretell.kernels.machines import Machine, MachineClassifier, MachineRegressor
+from foretell.kernels.meta import Calibrated, Calibration, Member, OneAClass, OneAnOutput, VotingClasses, VotingNumbers
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
+from foretell.kernels.targets import Back, Constant, TurnedBack
 
 NODES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
+        Back,
+        Calibrated,
+        Calibration,
         CategoryBayes,
         CentroidScores,
+        Constant,
         GaussianBayes,
         Kernel,
         LinearClassifier,
@@ -36,11 +44,22 @@ NODES: dict[str, type] = {
         Machine,
         MachineClassifier,
         MachineRegressor,
+        Member,
         NearestCentroid,
         NearestMean,
+        OneAClass,
+        OneAnOutput,
+        Powers,
         ProductBayes,
+        Projection,
+        Quantiles,
         Scaler,
         SplitMeans,
+        TurnedBack,
+        UnitRows,
+        VotingClasses,
+        VotingNumbers,
+        YeoJohnson,
     )
 }
 """All that a kernel may be made of, by name."""
