@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile() { "${UV:-.venv/bin/uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate "$@"; }
-flavours="--extra catboost --extra lightgbm --extra mlflow --extra sklearn --extra statsmodels --extra xgboost"
+flavours="--extra catboost --extra lightgbm --extra mlflow --extra onnx --extra sklearn --extra statsmodels --extra xgboost"
 # shellcheck disable=SC2086
 compile $flavours --extra uv pyproject.toml requirements/build.in requirements/dev.in -o requirements/dev.txt
 compile --extra sklearn pyproject.toml requirements/build.in -c requirements/dev.txt -o requirements/run.txt

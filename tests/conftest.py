@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every test has its own working folder and configuration, and none of the caller's settings."""
+    """Every test has its own working folder and configuration, and none of the caller's settings. Servers make no
+    engine in the background, but where a test says so."""
     for name in [name for name in os.environ if name.startswith(("FORETELL_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     home = tmp_path / "home"
@@ -47,6 +48,7 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    monkeypatch.setenv("FORETELL_ENGINE", "native")
 
 
 @pytest.fixture(scope="session")
@@ -171,6 +173,25 @@ def foretell(*arguments: object, stdin: bytes | None = None, **environment: str)
     return Ran(ran.returncode, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode(), ran.stdout)
 
 
+class Lines(list[str]):
+    """What a process wrote so far, line by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = threading.Condition()
+
+    def take(self, line: str) -> None:
+        with self._more:
+            self.append(line)
+            self._more.notify_all()
+
+    def until(self, part: str) -> str:
+        """Waits for a line that holds part, and returns it."""
+        with self._more:
+            assert self._more.wait_for(lambda: any(part in line for line in self), PATIENCE), self
+        return next(line for line in self if part in line)
+
+
 @dataclass
 class Server:
     """A running `foretell models serve`. lines: what it wrote on stderr so far."""
@@ -178,7 +199,7 @@ class Server:
     process: subprocess.Popen[str]
     port: int
     first_line: str
-    lines: list[str] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
 
     def request(
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
@@ -215,9 +236,9 @@ def serving(*arguments: object, **environment: str) -> Iterator[Server]:
         text=True,
         env={**os.environ, **environment},
     )
-    lines: list[str] = []
+    lines = Lines()
     said: queue.Queue[str] = queue.Queue()
-    readers = [_reader(process.stdout, said.put), _reader(process.stderr, lines.append)]
+    readers = [_reader(process.stdout, said.put), _reader(process.stderr, lines.take)]
     try:
         first = said.get(timeout=PATIENCE)
         assert " on port " in first, f"{first}{''.join(lines)}"

@@ -428,9 +428,9 @@ def test_the_demo_keeps_what_is_not_its_own() -> None:
 
 HEAVY = ("numpy", "pyarrow", "click", "pandas", "sklearn", "mlflow", "rich", "uvicorn")
 _RUN = """
-import runpy, sys
+from foretell.cli.main import main
 try:
-    runpy.run_module("foretell", run_name="__main__", alter_sys=True)
+    main()
 except SystemExit as end:
     assert not end.code, end.code
 """
@@ -476,3 +476,19 @@ def test_a_library_that_is_missing_is_named_with_how_to_install_it(models: Path,
     assert (3, "") == (ran.returncode, ran.stdout)
     assert f"needs {library}, which is not installed\n  pip install 'foretell[sklearn]'\n" in ran.stderr
     assert 2 == len(ran.stderr.splitlines())
+
+
+def test_a_finished_command_ends_at_once() -> None:
+    """What a library does to a process that is being taken down no longer concerns a command whose work is done."""
+    script = """
+import atexit, os, sys
+class Late:
+    def __del__(self):
+        os.abort()
+sys.late = Late()
+atexit.register(print, "registered")
+from foretell.cli.main import process
+process()
+"""
+    ran = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (0, True) == (ran.returncode, ran.stdout.endswith("registered\n")), ran.stderr

@@ -35,6 +35,11 @@ class Batch:
         return self._columns
 
     @property
+    def uniform(self) -> bool:
+        """Whether the rows are there as one matrix already."""
+        return self._matrix is not None
+
+    @property
     def matrix(self) -> np.ndarray:
         if self._matrix is None:
             self._matrix = _stack(self.columns, self.rows)

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foretell.cells import Column, Refused, TextRules, from_text, from_value, out_of_range
 from foretell.errors import CellWrong
+from foretell.imports import Lazily
+
+pc = Lazily("pyarrow.compute")
 
 
 def build(values: Iterable[Any], column: Column) -> np.ndarray:

@@ -23,12 +23,21 @@ class Setting:
     environment: tuple[str, ...] = ()
 
 
+ENGINES = ("auto", "native", "kernel", "booster", "onnx")
+"""What --engine may be. auto and native are ways to choose; the others are engines by name."""
+
 SETTINGS = {
     "registry": Setting(
         None,
         "The registry: a folder, sqlite:///mlflow.db, or a tracking server's http://…; else FORETELL_REGISTRY, "
         "MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or the nearest of .foretell/registry, mlflow.db and mlruns, here or "
         "above.",
+    ),
+    "engine": Setting(
+        "auto",
+        "What computes: auto for what was proven equal to the model's library, else that; native for the library; or "
+        "an engine by name, also where it rounds otherwise.",
+        ("FORETELL_ENGINE",),
     ),
     "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
     "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),

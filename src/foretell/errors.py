@@ -31,15 +31,15 @@ class ForetellError(Exception):
     code = "INTERNAL_ERROR"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(_plain(message))
-        self.message = _plain(message)
-        self.hint = _plain(hint)
+        super().__init__(printable(message))
+        self.message = printable(message)
+        self.hint = printable(hint)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
-def _plain(text: str) -> str:
+def printable(text: str) -> str:
     """Text that may hold anything, of a model's or a server's too, as one line that a terminal only shows."""
     if text.isprintable():
         return text
@@ -96,7 +96,7 @@ class ModelUntrusted(ModelError):
 
     def __init__(self, message: str, hint: str, *, file: str, digest: str, origin: str) -> None:
         super().__init__(message, hint)
-        self.file = _plain(file)
+        self.file = printable(file)
         self.digest = digest
         self.origin = origin
 
@@ -151,7 +151,7 @@ class CellWrong(InputError):
     def at(self, place: str) -> "CellWrong":
         """The same error with its place spelled out."""
         placed = CellWrong(self.row, self.column, self.reason, self.hint)
-        placed.message = _plain(f"{place}: {self.reason}")
+        placed.message = printable(f"{place}: {self.reason}")
         return placed
 
 

@@ -9,7 +9,9 @@ import pyarrow as pa
 from foretell import predictor
 from foretell.batch import Answers, Batch, Call
 from foretell.columns import from_arrow
+from foretell.compiler.compile import obtained
 from foretell.errors import CellWrong, FormWrong, UsageError
+from foretell.models.proven import NATIVE
 from foretell.predictor import Predictor
 from foretell.signature import Signature, check_names
 from foretell.tables.arrow_rows import positions
@@ -18,14 +20,20 @@ from foretell.tables.table_writer import typed
 from foretell.tensors import from_lists, from_numpy
 
 
-def load(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Model":
+def load(
+    uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None, engine: str = "auto"
+) -> "Model":
     """Loads a model: models:/NAME/STAGE, a folder in MLflow's format, or a bare model file.
 
     registry: as --registry; else what the environment names, or what lies in the working directory or above it.
     trust: it may run code when it loads, as a pickle does. schema: a file that describes its columns.
-    Raises ModelError, UsageError.
+    engine: as --engine: "auto" for what was proven equal, if the model was compiled, else its own library; "native"; or
+    an engine by name, made if it is not there. Raises ModelError, UsageError.
     """
-    opened = predictor.open(uri, registry=registry, trust=trust, schema=schema)
+    found = predictor.find(uri, registry=registry, trust=trust, engine=engine, variant=predictor.variant(schema, None))
+    if engine not in (predictor.AUTO, NATIVE):
+        found = obtained(found, engine, schema=schema, cast=None, say=lambda told: warnings.warn(told, stacklevel=4))
+    opened = predictor.load(found, schema=schema)
     for note in opened.resolved.notes:
         warnings.warn(note, stacklevel=2)
     return Model(opened)

@@ -1,9 +1,12 @@
-"""How heavy libraries are imported: without the others that they look for and that foretell does not need of them."""
+"""How heavy libraries are imported: when they are first used, and without others that they look for and that foretell
+does not need of them."""
 
 import contextlib
+import importlib
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 _LOCK = threading.RLock()
 _settings = {"alone": False}
@@ -27,3 +30,15 @@ def without(*names: str) -> Iterator[None]:
         finally:
             for name in hidden:
                 del sys.modules[name]
+
+
+class Lazily:
+    """A module that is imported when something of it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(importlib.import_module(self._name), attribute)
+        setattr(self, attribute, found)
+        return found

@@ -1,42 +1,64 @@
 """The one room where rows meet the model. Batch jobs, the server and Python calls all come through here."""
 
+import json
 import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from foretell.batch import Answers, Batch, Call, Output
-from foretell.cells import Column
 from foretell.errors import (
     ForetellError,
     FormWrong,
-    InputError,
     ModelError,
     ModelUnreadable,
     PredictionError,
     UsageError,
 )
 from foretell.metrics import Cost
+from foretell.models import examples, mlmodel, proven
 from foretell.models import load as models
 from foretell.models.engine import Engine
-from foretell.models.mlmodel import StoredModel
+from foretell.models.proven import NATIVE
 from foretell.models.trust import Origin
 from foretell.registry.choose import without_secrets
 from foretell.registry.resolve import Resolved, resolve
 from foretell.rows import RowDecoder
 from foretell.signature import Signature, from_schema_file
 
+AUTO = "auto"
+"""The engine that was proven equal and measured to be the quickest, else the model's own library."""
+
 
 @dataclass(frozen=True)
 class Found:
-    """A model that was found, verified and whose trust is settled; not loaded yet."""
+    """A model that was found and verified; not loaded yet.
+
+    compiled: the folder to load in its place. automatic: whether its engine is the one that was proven equal, if one
+    was, and not one that was asked for.
+    """
 
     resolved: Resolved
-    settled: models.Settled
+    origin: Origin
+    trust: bool = False
+    installs: bool = False
+    compiled: Path | None = None
+    automatic: bool = True
+
+    @cached_property
+    def settled(self) -> models.Settled:
+        """The model as it is stored, its trust settled: needed where its library is to load it. Raises ModelError."""
+        return models.settle(self.resolved.path, self.origin, self.trust, installs=self.installs)
+
+    @property
+    def native(self) -> "Found":
+        """The same model, to be loaded by its own library."""
+        return replace(self, compiled=None)
 
 
 def find(
@@ -45,16 +67,40 @@ def find(
     registry: str | None = None,
     trust: bool = False,
     installs: bool = False,
+    engine: str = AUTO,
+    variant: str = "",
     say: Callable[[str], None] | None = None,
 ) -> Found:
-    """Resolves and verifies a model uri and settles trust. Raises ModelError, UsageError.
+    """Resolves and verifies a model uri. Settles trust, unless what was compiled for the model can predict in its
+    place, of which nothing runs. Raises ModelError, UsageError.
 
-    installs: what the model requires will be installed, for which it needs trust too. say: told what takes long.
+    installs: what the model requires will be installed, for which it needs trust too. engine: "auto" for what was
+    proven equal, "native", or an engine's name. variant: see `variant`. say: told what takes long.
     """
     resolved = resolve(uri, registry, say)
-    name, flags = (resolved.name, f" --registry {shlex.quote(without_secrets(registry))}" if registry else "")
-    origin = Origin(uri, resolved.digest, resolved.registry, name if resolved.registry else None, flags)
-    return Found(resolved, models.settle(resolved.path, origin, trust, installs=installs))
+    compiled = None
+    if engine != NATIVE and not installs:
+        place = proven.entry(resolved.digest, variant)
+        compiled = place.chosen() if engine == AUTO else place.compiled(engine)
+    found = Found(resolved, origin_of(resolved, registry), trust, installs, compiled, engine == AUTO)
+    if compiled is None:
+        _ = found.settled
+    return found
+
+
+def origin_of(resolved: Resolved, registry: str | None) -> Origin:
+    """Where a model came from, as trust is given to it. registry: as it was named."""
+    flags = f" --registry {shlex.quote(without_secrets(registry))}" if registry else ""
+    name = resolved.name if resolved.registry else None
+    return Origin(resolved.uri, resolved.digest, resolved.registry, name, flags)
+
+
+def variant(schema: str | None, cast: dict[str, str] | None) -> str:
+    """What a model's columns are read as, besides what it says itself; "" for nothing. Raises UsageError."""
+    if not schema and not cast:
+        return ""
+    signature = from_schema_file(Path(schema)).to_dict() if schema else None
+    return json.dumps([signature, sorted((cast or {}).items())])
 
 
 def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None = None) -> "Predictor":
@@ -62,52 +108,86 @@ def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None
 
     cast: other types for some columns. Raises ModelError, UsageError.
     """
+    if found.compiled is not None:
+        try:
+            return _compiled(found, found.compiled)
+        except ModelUnreadable as error:
+            opened = load(found.native, schema=schema, cast=cast)
+            opened.notes += (f"{error.message}; it is not used",)
+            return opened
     settled = found.settled
+    if settled.flavour == models.COMPILED and (schema or cast):
+        raise UsageError(
+            f"{found.resolved.label} was compiled for the types of its columns", "Compile it again, with those"
+        )
     if schema:
         settled = replace(settled, model=replace(settled.model, signature=from_schema_file(Path(schema))))
     loaded = models.load(settled)
     stored = settled.model
     signature = stored.signature or loaded.signature
     if signature is None:
-        signature = _from_example(stored)
+        signature = examples.signature_of(stored)
     if signature is None:
         raise ModelUnreadable(
             f"{found.resolved.label} has no signature, and does not tell its columns itself",
             'Describe them in a file: --schema FILE, holding [{"name": "age", "type": "double"}, …]',
         )
-    signature = signature.cast(cast or {})
-    return Predictor(found, loaded.engine, signature, _order(signature, loaded, found), loaded.notes)
+    return Predictor(found, settled, loaded, signature.cast(cast or {}))
+
+
+def _compiled(found: Found, folder: Path) -> "Predictor":
+    """What was compiled for a model, in its place."""
+    settled = models.Settled(mlmodel.read(folder), models.COMPILED, trusted=False)
+    loaded = models.load(settled)
+    if loaded.signature is None or loaded.digest != found.resolved.digest:
+        raise ModelUnreadable(f"{folder} was not compiled of {found.resolved.label}")
+    return Predictor(found, settled, loaded, loaded.signature)
 
 
 def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: str | None = None) -> "Predictor":
     """find, then load."""
-    return load(find(uri, registry=registry, trust=trust), schema=schema)
+    return load(find(uri, registry=registry, trust=trust, variant=variant(schema, None)), schema=schema)
 
 
 class Predictor:
     """An engine behind its signature, errors and cost.
 
-    rowwise: whether rows may be gathered and cut at will; not where the model insists on a number of rows.
+    stored: the stored model that was loaded. rowwise: whether rows may be gathered and cut at will; not where the model
+    insists on a number of rows.
     """
 
-    def __init__(
-        self,
-        found: Found,
-        engine: Engine,
-        signature: Signature,
-        order: list[int] | None,
-        notes: tuple[str, ...],
-    ) -> None:
+    def __init__(self, found: Found, settled: models.Settled, loaded: models.Loaded, signature: Signature) -> None:
+        self.found = found
         self.resolved = found.resolved
-        self.flavour = found.settled.flavour
-        self.engine = engine
+        self.flavour = settled.flavour
         self.signature = signature
         self.decoder = RowDecoder(signature)
-        self.notes = notes
+        self.notes = loaded.notes
+        self.names = loaded.names
         self.rowwise = signature.rows is None
         self.cost = Cost()
-        self._order = order
-        self._stored = found.settled.model
+        self._seat = _Seat(loaded.engine, _order(signature, loaded, found))
+        self.stored = settled.model
+
+    @property
+    def engine(self) -> Engine:
+        """What computes."""
+        return self._seat.engine
+
+    @property
+    def own(self) -> bool:
+        """Whether the model is a compiled one itself, with just the engine that it was compiled for."""
+        return self.flavour == models.COMPILED and self.found.compiled is None
+
+    @property
+    def engine_order(self) -> list[int]:
+        """Where the engine's columns stand in the signature."""
+        order = self._seat.order
+        return list(range(len(self.signature.inputs))) if order is None else order
+
+    def take_over(self, other: "Predictor") -> None:
+        """From the next batch on, the other's engine computes, which was proven equal to this one's. Any thread."""
+        self.found, self.cost, self._seat = other.found, Cost(), other._seat
 
     def predict(self, batch: Batch, call: Call = Call()) -> Answers:
         """One answer a row, in order; the same bits for a row whatever stands around it.
@@ -118,8 +198,9 @@ class Predictor:
             return self.empty(call)
         self._check(batch, call)
         started = time.perf_counter()
-        answers = self._in_blocks(batch, call)
-        self.cost.add(batch.rows, time.perf_counter() - started)
+        cost = self.cost
+        answers = self._in_blocks(self._seat, batch, call)
+        cost.add(batch.rows, time.perf_counter() - started)
         return answers
 
     def predict_apart(self, batch: Batch, edges: list[int], call: Call = Call()) -> Iterator[Answers | ForetellError]:
@@ -170,7 +251,7 @@ class Predictor:
 
     def example_rows(self) -> list[list[object]]:
         """One row of JSON values, in column order."""
-        stored = _example_rows(self._stored, self.decoder)
+        stored = examples.row_of(self.stored, self.decoder)
         return stored if stored is not None else self.signature.example()
 
     def _check(self, batch: Batch, call: Call) -> None:
@@ -179,19 +260,19 @@ class Predictor:
         if self.signature.rows is not None and batch.rows != self.signature.rows:
             raise FormWrong(f"the model takes exactly {self.signature.rows} rows at a time, and got {batch.rows}")
 
-    def _in_blocks(self, batch: Batch, call: Call) -> Answers:
-        block = self.engine.block
-        if self._order is not None:
-            batch = Batch(batch.rows, [batch.columns[at] for at in self._order])
+    def _in_blocks(self, seat: "_Seat", batch: Batch, call: Call) -> Answers:
+        block = seat.engine.block
+        if seat.order is not None:
+            batch = Batch(batch.rows, [batch.columns[at] for at in seat.order])
         if block is None or batch.rows == block:
-            return self._ask(batch, call)
+            return self._ask(seat.engine, batch, call)
         pieces = [batch[start : start + block] for start in range(0, batch.rows, block)]
-        answers = [self._ask(piece.padded(block), call)[: piece.rows] for piece in pieces]
+        answers = [self._ask(seat.engine, piece.padded(block), call)[: piece.rows] for piece in pieces]
         return Answers.concat(answers)
 
-    def _ask(self, batch: Batch, call: Call) -> Answers:
+    def _ask(self, engine: Engine, batch: Batch, call: Call) -> Answers:
         try:
-            answers = self.engine.predict(batch, call)
+            answers = engine.predict(batch, call)
         except ForetellError:
             raise
         except Exception as error:
@@ -199,11 +280,20 @@ class Predictor:
             raise PredictionError(
                 f"the model raised {type(error).__name__}{': ' + reason[0][:300] if reason else ''}"
             ) from error
-        if any(len(output.values) != batch.rows for output in answers.outputs):
-            got = len(answers)
-            raise PredictionError(f"the model gave {got} answers for {batch.rows} rows; foretell needs one a row")
+        for output in answers.outputs:
+            if len(output.values) != batch.rows:
+                got = len(answers)
+                raise PredictionError(f"the model gave {got} answers for {batch.rows} rows; foretell needs one a row")
         names = self.signature.outputs
         return Answers(tuple(_labelled(output, names) for output in answers.outputs)) if names else answers
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """An engine, and where its columns stand in the signature; None where they stand in order."""
+
+    engine: Engine
+    order: list[int] | None
 
 
 def _labelled(output: Output, names: tuple[str, ...]) -> Output:
@@ -227,40 +317,3 @@ def _order(signature: Signature, loaded: models.Loaded, found: Found) -> list[in
         raise ModelError(f"{found.resolved.label} takes a column {missing[0]!r}, which its signature does not have")
     order = [at[name] for name in loaded.names]
     return None if order == list(range(len(signature.inputs))) else order
-
-
-def _from_example(stored: StoredModel) -> Signature | None:
-    """A signature from the input example: every number a double, as nothing says that whole ones stay whole."""
-    frame = (stored.example or {}).get("dataframe_split")
-    if not isinstance(frame, dict) or not isinstance(frame.get("data"), list) or not frame["data"]:
-        return None
-    rows = frame["data"]
-    kinds = [_kind([row[at] for row in rows]) for at in range(len(rows[0]))]
-    names = frame.get("columns") or [None] * len(kinds)
-    return Signature(tuple(Column(n if n is None else str(n), k) for n, k in zip(names, kinds, strict=True)))
-
-
-def _kind(values: list[object]) -> str:
-    present = [value for value in values if value is not None]
-    if any(isinstance(value, str) for value in present):
-        return "string"
-    return "boolean" if present and all(isinstance(value, bool) for value in present) else "double"
-
-
-def _example_rows(stored: StoredModel, decoder: RowDecoder) -> list[list[object]] | None:
-    """The input example's first row, where it fits the signature."""
-    body = stored.example or {}
-    frame = body.get("dataframe_split")
-    try:
-        if isinstance(frame, dict):
-            names = frame.get("columns") or decoder.signature.names
-            row = dict(zip(map(str, names), frame["data"][0], strict=True))
-            rows: list[list[object]] = [[row[name] for name in decoder.signature.names]]
-        elif isinstance(body.get("inputs"), list):
-            rows = [list(body["inputs"][0])]
-        else:
-            return None
-        decoder.values(rows)
-    except (InputError, KeyError, IndexError, TypeError, ValueError):
-        return None
-    return rows

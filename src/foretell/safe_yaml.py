@@ -4,14 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
 from foretell.errors import ModelUnreadable
 
 _MAX_SIZE = 1 << 20
 _MAX_ALIASES = 64
 _MAX_DEPTH = 60
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -20,25 +19,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_SIZE:
             raise ModelUnreadable(f"{path} is over {_MAX_SIZE >> 20} MiB, which no description of a model is")
         text = path.read_text("utf-8")
-        if _depth(text) > _MAX_DEPTH:
-            raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
-        _check_events(text, path)
-        value = yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
     except OSError as error:
         raise ModelUnreadable(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelUnreadable(f"{path} cannot be read: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ModelUnreadable(f"{path} cannot be read: {error}") from error
+    if _depth(text) > _MAX_DEPTH:
+        raise ModelUnreadable(f"{path} is nested more than {_MAX_DEPTH} deep")
+    value = _json(text) or _yaml(text, path)
     if not isinstance(value, dict):
         raise ModelUnreadable(f"{path} is not a YAML mapping")
     return value
 
 
-def _check_events(text: str, path: Path) -> None:
+def _json(text: str) -> Any:
+    """JSON is YAML too, and needs no library that is slow to import; None where it is no JSON."""
+    try:
+        return msgspec.json.decode(text) if text.startswith("{") else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _yaml(text: str, path: Path) -> Any:
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _check_events(yaml, loader, text, path)
+        return yaml.load(text, loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelUnreadable(f"{path} cannot be read: {reason}") from error
+
+
+def _check_events(yaml: Any, loader: Any, text: str, path: Path) -> None:
     """What the loader would do with the text, before it does: it recurses, and copies what is merged once more at each
     merge."""
     depth = aliases = 0
-    for event in yaml.parse(text, _LOADER):
+    for event in yaml.parse(text, loader):
         aliases += isinstance(event, yaml.AliasEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if aliases > _MAX_ALIASES:

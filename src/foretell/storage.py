@@ -5,10 +5,11 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from foretell.errors import ModelUnreadable
+from foretell.errors import ModelUnreadable, UsageError
 
 _CHUNK = 1 << 20
 UNCOUNTED = "registered_model_meta"
@@ -38,6 +39,29 @@ def make_private(folder: Path) -> None:
     """Makes a folder, and those above it that are missing, for the owner alone, whatever the umask. Raises OSError."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def cache_home() -> Path:
+    """Where the user's cache is, or will be: FORETELL_CACHE, or foretell/ in XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("FORETELL_CACHE"):
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "foretell"
+
+
+def only_ours(folder: Path) -> None:
+    """Refuses a folder that somebody else owns or may write to, or may put another in the place of."""
+    status, above = folder.stat(), folder.resolve().parent.stat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise UsageError(
+            f"{folder} belongs to somebody else or can be written by others, so it is no cache",
+            f"chmod go-w {folder}, or set FORETELL_CACHE to a folder of your own",
+        )
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise UsageError(
+            f"{folder.parent} can be written by everybody, so it cannot hold a cache",
+            "Set FORETELL_CACHE to a folder in your home",
+        )
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foretell.cells import Column
 from foretell.columns import from_arrow, to_numpy
 from foretell.errors import CellWrong
+from foretell.imports import Lazily
+
+pc = Lazily("pyarrow.compute")
 
 NULL_INSIDE = "a null inside a tensor"
 

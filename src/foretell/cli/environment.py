@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import click
 
-from foretell import environment
 from foretell.cli.main import Decorated
 from foretell.cli.trusting import find_asking
 from foretell.errors import ModelUnreadable, UsageError
@@ -36,11 +35,15 @@ def env_manager(function: Decorated) -> Decorated:
     return manager(click.option("--digest", hidden=True)(function))
 
 
-def find_there(given: dict[str, Any]) -> Found:
-    """Finds the model. With --env-manager uv this does not return: the command goes on in the model's environment."""
+def find_there(given: dict[str, Any], variant: str) -> Found:
+    """Finds the model. With --env-manager uv this does not return: the command goes on in the model's environment.
+
+    variant: what its columns are read as besides what it says.
+    """
     uv = given["env_manager"] == "uv"
     again = given["digest"] is not None
-    found = find_asking(given["model_uri"], given["registry"], given["trust"], installs=uv, again=again)
+    how = {"engine": given["engine"], "variant": variant, "installs": uv}
+    found = find_asking(given["model_uri"], given["registry"], given["trust"], again=again, **how)
     if given["digest"] not in (None, found.resolved.digest):
         raise ModelUnreadable(f"{found.resolved.label} was changed while its environment was made", "Run it again")
     if uv:
@@ -56,6 +59,8 @@ def pinned(found: Found, uri: str) -> str:
 
 def _go_on(found: Found, uri: str) -> NoReturn:
     """The same command in the model's environment, in this process: same signals, streams and exit code."""
+    from foretell import environment
+
     python = environment.ready(environment.recipe(found.settled), lambda said: click.echo(f"note: {said}", err=True))
     digest = found.resolved.digest
     pins = ["--env-manager", "local", "--model-uri", pinned(found, uri), "--digest", digest]

@@ -1,5 +1,6 @@
 """The `foretell` command: its groups, loaded when they are called, and what a person sees when something is wrong."""
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -22,50 +23,67 @@ EXIT_CODES: dict[type[ForetellError], int] = {
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-_COMMANDS = {
-    "models": ("foretell.cli.models", "Predict with a model, in batch or in real time."),
-    "registry": ("foretell.cli.registry", "Keep models by name, version, stage and alias."),
-    "demo": ("foretell.cli.demo", "Put a tiny model and its input here, to try foretell on."),
-}
 
+class Lazy(click.Group):
+    """A group that imports a command when it is called, and not to list it.
 
-class _Lazy(click.Group):
-    """A group that imports a command when it is called, and not to list it."""
+    commands: by name, the module, the command in it, and its line in the list; without a line it is not listed.
+    before: called before a command is imported.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        commands: dict[str, tuple[str, str, str]],
+        before: Callable[[], None] = lambda: None,
+        **more: Any,
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self._lazy = commands
+        self._before = before
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [name for name, (_, _, line) in self._lazy.items() if line]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in self._lazy:
             return None
-        if name == "models":
-            without_pandas()
-        command: click.Command = importlib.import_module(_COMMANDS[name][0]).command
-        return command
+        module, command, _ = self._lazy[name]
+        self._before()
+        found: click.Command = getattr(importlib.import_module(module), command)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, _, line) in self._lazy.items() if line])
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.group(
+    cls=Lazy,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+    commands={
+        "models": ("foretell.cli.models", "command", "Predict with a model, in batch or in real time."),
+        "registry": ("foretell.cli.registry", "command", "Keep models by name, version, stage and alias."),
+        "demo": ("foretell.cli.demo", "command", "Put a tiny model and its input here, to try foretell on."),
+    },
+)
 @click.version_option(__version__, prog_name="foretell")
 def foretell() -> None:
     """Run a trained model both ways: batch prediction over files and real-time serving, with the same answers."""
 
 
 def process() -> NoReturn:
-    """The command line as a process of its own."""
+    """The command line as a process of its own, which ends at once when its work is done: a library that still starts
+    threads then, as Arrow and CatBoost do now and then, would abort it."""
     try:
         main()
     except SystemExit as end:
-        if "catboost" not in sys.modules:
-            raise
-        # Now and then it aborts a process that ends while threads of its own still start; the work is done by then.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> NoReturn:

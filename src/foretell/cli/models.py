@@ -1,19 +1,24 @@
-"""`foretell models …`: predict and serve with a model, and trust one."""
+"""`foretell models …`: predict and serve with a model, compile and inspect one, trust one."""
 
 import click
 
-from foretell.cli.predict import predict
-from foretell.cli.serve import serve, worker
-from foretell.cli.trusting import trust
+from foretell.cli.main import Lazy, without_pandas
 from foretell.config import WHEN
 
 
-@click.group(name="models", help="\b\n" + "\n".join(WHEN))
+@click.group(
+    name="models",
+    cls=Lazy,
+    help="\b\n" + "\n".join(WHEN),
+    before=without_pandas,
+    commands={
+        "predict": ("foretell.cli.predict", "predict", "Predict every row of a file."),
+        "serve": ("foretell.cli.serve", "serve", "Answer requests for predictions over HTTP."),
+        "compile": ("foretell.cli.compile", "compile_", "Make a faster engine for a model, and prove it equal."),
+        "inspect": ("foretell.cli.inspect", "inspect", "Show what a model takes, gives, and is computed by."),
+        "trust": ("foretell.cli.trusting", "trust", "Let a model run code when it loads, as pickles do."),
+        "serve-worker": ("foretell.cli.serve", "worker", ""),
+    },
+)
 def command() -> None:
     """Its help is WHEN."""
-
-
-command.add_command(predict)
-command.add_command(serve)
-command.add_command(worker)
-command.add_command(trust)

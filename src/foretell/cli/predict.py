@@ -6,16 +6,17 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from foretell.cells import NULLS, TextRules
-from foretell.cli.environment import env_manager, find_there
-from foretell.cli.main import option, own_stdout
+from foretell.cli.main import own_stdout
+from foretell.cli.opening import casts, find_model, load_model, model_options
+from foretell.cli.registry import say
 from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.job import Job, Progress, run
-from foretell.predictor import Predictor, load
+from foretell.predictor import Predictor
 from foretell.strict_json import strict_json
 from foretell.tables import compression, formats
 from foretell.tables.csv_reader import CsvOptions
@@ -24,16 +25,12 @@ from foretell.tables.formats import ARROW, ARROW_STREAM, Format
 from foretell.tables.kept import ALL, NONE, Keep
 from foretell.tables.outputs import Output, Packed, Sink, Stdout
 
-cast = click.option(
-    "--cast",
-    multiple=True,
-    metavar="NAME=TYPE",
-    help="Read a column as another type, such as age=double. Repeatable.",
-)
+if TYPE_CHECKING:
+    from foretell.compiler.watch import Watch
 
 
 @click.command()
-@click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
+@model_options
 @click.option("-i", "--input-path", default=STDIN, help="Input file, .gz and .zst too; - or none for stdin.")
 @click.option(
     "-o",
@@ -47,13 +44,11 @@ cast = click.option(
     type=click.Choice(list(formats.FORMATS)),
     help="The input's format, else by its ending.",
 )
-@env_manager
 @click.option("--keep", default="all", metavar="all|none|A,B", help="Input columns to carry along.", show_default=True)
 @click.option("--prediction-column", default="prediction", show_default=True, help="The predictions' column.")
 @click.option("--proba", is_flag=True, help="Class probabilities too, a column a class.")
 @click.option("--params", default="{}", metavar="JSON", help="Parameters of the prediction, as a JSON object.")
 @click.option("--no-clobber", is_flag=True, help="Refuse to replace an output that is there.")
-@cast
 @click.option(
     "--null-values",
     metavar="A,B",
@@ -62,9 +57,6 @@ cast = click.option(
 @click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
 @click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
 @click.option("--delimiter", default=",", show_default=True, help="CSV's delimiter, one character.")
-@option("schema")
-@option("registry")
-@option("trust", is_flag=True)
 def predict(**given: Any) -> None:
     """Predict every row of a file: CSV, JSON Lines, JSON, Parquet or Arrow.
 
@@ -76,12 +68,10 @@ def predict(**given: Any) -> None:
     """
     source, target = given["input_path"], given["output_path"]
     output_format = _check_output(target, source, given["no_clobber"])
-    found = find_there(given)
+    found = find_model(given)
     with open_input(source) as opened, own_stdout() as stdout:
         input_format = _input_format(given["content_type"], source, opened)
-        predictor = load(found, schema=given["schema"], cast=casts(given["cast"]))
-        for note in predictor.notes:
-            click.echo(f"note: {note}", err=True)
+        predictor = load_model(found, given)
         job = Job(
             input_format,
             output_format or (ARROW_STREAM if input_format is ARROW else input_format),
@@ -98,23 +88,12 @@ def predict(**given: Any) -> None:
         sink = _sink(target, stdout.buffer)
         signal.signal(signal.SIGTERM, _terminated)
         try:
-            done = _watched(run(job, predictor, opened, sink))
+            done = _watched(run(job, predictor, opened, sink, _watch(predictor, given)))
         finally:
             sink.discard()
     if target != STDIN:
         click.echo(f"Prediction completed successfully. Output saved to {target}")
     click.echo(_summary(done, predictor), err=True)
-
-
-def casts(pairs: tuple[str, ...]) -> dict[str, str]:
-    """--cast's NAME=TYPE pairs; several may stand in one, with commas."""
-    found = {}
-    for pair in (part for given in pairs for part in given.split(",")):
-        name, equals, kind = pair.rpartition("=")
-        if not equals:
-            raise UsageError(f"--cast {pair}: expected NAME=TYPE", "For example: --cast age=double")
-        found[name] = kind
-    return found
 
 
 def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
@@ -190,6 +169,15 @@ def _watched(progress: Iterator[Progress]) -> Progress:
 
         progress = shown(progress)
     return deque(progress, maxlen=1)[0]
+
+
+def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
+    """What sees to the engine, where there is a choice of engines."""
+    if not predictor.found.automatic or predictor.own:
+        return None
+    from foretell.compiler.watch import Watch
+
+    return Watch(predictor, schema=given["schema"], cast=casts(given["cast"]), say=say)
 
 
 def _summary(done: Progress, predictor: Predictor) -> str:

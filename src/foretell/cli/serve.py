@@ -11,11 +11,14 @@ from typing import Any, TextIO
 
 import click
 
-from foretell.cli.environment import env_manager, find_there, pinned
+from foretell.cli.environment import pinned
 from foretell.cli.main import option, own_stdout
-from foretell.cli.predict import cast, casts
-from foretell.cli.registry import chosen
-from foretell.predictor import Found, find, load
+from foretell.cli.opening import casts, find_model, load_model, model_options
+from foretell.cli.registry import chosen, say
+from foretell.compiler.background import Background
+from foretell.compiler.candidates import coverable
+from foretell.models import proven
+from foretell.predictor import AUTO, Found, Predictor, find, load, variant
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
 from foretell.serve.server import Limits, run
@@ -23,19 +26,14 @@ from foretell.serve.sockets import address, bind
 
 
 @click.command()
-@click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
+@model_options
 @option("port", "-p", "--port", type=click.IntRange(0, 65535))
 @option("host", "-h", "--host")
 @option("timeout", "-t", "--timeout", type=click.FloatRange(min=0, min_open=True))
 @option("workers", "-w", "--workers", type=click.IntRange(1, 256))
-@env_manager
-@cast
 @option("max_body_mb", type=click.FloatRange(min=0, min_open=True))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
-@option("schema")
-@option("registry")
-@option("trust", is_flag=True)
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
 
@@ -45,7 +43,7 @@ def serve(**given: Any) -> None:
 
     POST /invocations takes JSON, CSV, JSON Lines, Parquet and Arrow; GET / is a page to try it on.
     """
-    found = find_there(given)
+    found = find_model(given)
     sockets = bind(given["host"], given["port"])
     if not all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets):
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
@@ -66,13 +64,15 @@ def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
     given = json.loads(settings)
     sockets, accepting = workers_.inherited(listeners, ready, alive)
     with own_stdout():
-        _run(find(given["model_uri"], registry=given["registry"]), given, sockets, accepting)
+        read_as = variant(given["schema"], casts(given["cast"]))
+        found = find(given["model_uri"], registry=given["registry"], engine=given["engine"], variant=read_as)
+        _run(found, given, sockets, accepting)
 
 
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     """The same model for every worker: the version that was resolved, and its digest if it is trusted."""
     resolved = found.resolved
-    if found.settled.trusted:
+    if found.compiled is None and found.settled.trusted:
         os.environ["FORETELL_TRUST"] = resolved.digest
     uri = given["model_uri"]
     settings = {**given, "model_uri": pinned(found, uri), "registry": given["registry"] or chosen(uri)}
@@ -81,16 +81,47 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
 
 def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], accepting: Callable[[str], None]) -> None:
     """Loads the model and serves it in this process. accepting: called with an example request once it can be sent."""
-    predictor = load(found, schema=given["schema"], cast=casts(tuple(given["cast"])))
-    for note in predictor.notes:
-        click.echo(f"note: {note}", err=True)
-    run(
+    predictor = load_model(found, given)
+    engines = _engines(predictor, given)
+
+    def started() -> None:
+        accepting(curl(predictor, address(sockets)))
+        engines.start()
+
+    try:
+        run(
+            predictor,
+            sockets,
+            Limits(given["timeout"], int(given["max_body_mb"] * 2**20)),
+            access_log=given["access_log"],
+            debug=given["debug"],
+            accepting=started,
+        )
+    finally:
+        engines.close()
+
+
+def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:
+    """What sees to the engine beside the server: with --engine auto one is made, if one can be and none is there."""
+    schema, cast, native = given["schema"], casts(given["cast"]), predictor.found.native
+    place = proven.entry(predictor.resolved.digest, variant(schema, cast))
+    found = predictor.found
+    wanted = (
+        found.automatic and found.compiled is None and place.record() is None and coverable(predictor, at_once=False)
+    )
+    flags = [(f"--{name}", given[name]) for name in ("schema", "registry") if given[name]]
+    flags += [("--cast", one) for one in given["cast"]]
+    command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--json", "--engine", AUTO]
+    command += ["-m", pinned(found, given["model_uri"]), *(part for flag in flags for part in flag)]
+    trusted = found.compiled is None and found.settled.trusted
+    environment = {**os.environ, **({"FORETELL_TRUST": predictor.resolved.digest} if trusted else {})}
+    return Background(
         predictor,
-        sockets,
-        Limits(given["timeout"], int(given["max_body_mb"] * 2**20)),
-        access_log=given["access_log"],
-        debug=given["debug"],
-        accepting=lambda: accepting(curl(predictor, address(sockets))),
+        place,
+        command if wanted else None,
+        environment,
+        lambda: load(native, schema=schema, cast=cast),
+        say,
     )
 
 

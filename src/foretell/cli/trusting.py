@@ -1,6 +1,7 @@
 """Trust on the command line: `foretell models trust`, and the question that a terminal is asked once."""
 
 import sys
+from typing import Any
 
 import click
 
@@ -14,14 +15,14 @@ from foretell.registry.resolve import resolve, trust_name
 from foretell.registry.uri import needs_registry
 
 
-def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool = False, again: bool = False) -> Found:
+def find_asking(uri: str, registry: str | None, trusted: bool, *, again: bool = False, **how: Any) -> Found:
     """Finds a model and says which registry was chosen; where trust is missing and a person is there, asks. A yes
     counts for these very files.
 
-    installs: what the model requires will be installed. again: the command goes on, and what it found was said before.
+    again: the command goes on, and what it found was said before. how: as predictor.find takes it.
     """
     try:
-        found = predictor.find(uri, registry=registry, trust=trusted, installs=installs, say=say)
+        found = predictor.find(uri, registry=registry, trust=trusted, say=say, **how)
     except ModelUntrusted as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -30,7 +31,7 @@ def find_asking(uri: str, registry: str | None, trusted: bool, *, installs: bool
         if not click.confirm("Do you trust where it came from?", default=False, err=True):
             raise
         _trust_digest(error.digest)
-        found = predictor.find(uri, registry=registry, installs=installs)
+        found = predictor.find(uri, registry=registry, **how)
     if not again:
         if needs_registry(uri):
             say_choice(registry)

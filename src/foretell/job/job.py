@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foretell.batch import Answers, Call
 from foretell.errors import CellWrong, ForetellError, InputError
@@ -14,6 +14,9 @@ from foretell.tables.files import Source, Text
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Kept, Rows, clash_of
 from foretell.tables.outputs import Sink
+
+if TYPE_CHECKING:
+    from foretell.compiler.watch import Watch
 
 _MAX_DOCUMENT = 256 << 20
 _SLICE = 65_536
@@ -42,14 +45,15 @@ class Progress:
     seconds: float
 
 
-def run(job: Job, predictor: Predictor, source: Source, sink: Sink) -> Iterator[Progress]:
+def run(job: Job, predictor: Predictor, source: Source, sink: Sink, watch: "Watch | None" = None) -> Iterator[Progress]:
     """Runs a job, telling after every block how far it is; the last is the sum. Rows come out in the input's order.
 
-    Raises InputError at the first bad row, with its place; then nothing is committed. Memory holds one block.
+    watch: sees to the engine. Raises InputError at the first bad row, with its place; then nothing is committed. Memory
+    holds one block.
     """
     started = time.perf_counter()
     rows = 0
-    for chunk in _chunks(job, predictor, source):
+    for chunk in _chunks(job, predictor, source, watch):
         sink.write(chunk.data)
         rows += chunk.rows
         yield Progress(rows, source.position, source.size, time.perf_counter() - started)
@@ -63,30 +67,43 @@ class _Chunk:
     rows: int = 0
 
 
-def _chunks(job: Job, predictor: Predictor, source: Source) -> Iterator[_Chunk]:
+def _chunks(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[_Chunk]:
     writer = formats.writer(job.output_format, job.prediction)
     predicted = _streamed if job.input_format.streamed else _whole
-    for kept, answers in predicted(job, predictor, source):
+    for kept, answers in predicted(job, predictor, source, watch):
         yield _Chunk(writer.rows(kept, answers), len(answers))
     yield _Chunk(writer.end())
 
 
-def _streamed(job: Job, predictor: Predictor, source: Source) -> Iterator[tuple[Kept, Answers]]:
+def _streamed(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
     """Block by block; an input without rows gives its columns and no answers."""
     call = Call(job.proba, predictor.signature.call_params(job.params))
     reader = formats.reader(job.input_format, source, predictor.decoder, job.keep, job.options)
     none = _check_names(job, predictor, reader.no_rows.names, call)
-    seen = False
+    seen = 0
     for block in reader.blocks():
         rows = reader.parse(block)
-        if rows.batch.rows:
-            seen = True
-            yield rows.kept, _answers(predictor, rows, call, _InBlock(reader, block))
+        if not (count := rows.batch.rows):
+            continue
+        ahead = _ahead(seen + count, source)
+        if watch is not None and not seen:
+            watch.before(rows.batch, call, ahead)
+        seen += count
+        yield rows.kept, _answers(predictor, rows, call, _InBlock(reader, block))
+        if watch is not None:
+            watch.after(count, ahead)
     if not seen:
         yield reader.no_rows, none
 
 
-def _whole(job: Job, predictor: Predictor, source: Source) -> Iterator[tuple[Kept, Answers]]:
+def _ahead(rows: int, source: Source) -> int | None:
+    """How many rows are still to come, by the bytes; None where nobody knows."""
+    if source.size is None or not source.position:
+        return None
+    return int(rows * max(0, source.size - source.position) / source.position)
+
+
+def _whole(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
     """A document, in pieces."""
     body = Text(source, job.options.encoding).all(_MAX_DOCUMENT)
     try:
@@ -99,6 +116,8 @@ def _whole(job: Job, predictor: Predictor, source: Source) -> Iterator[tuple[Kep
     call = Call(job.proba, predictor.signature.call_params({**job.params, **document.params}))
     none = _check_names(job, predictor, document.rows.kept.names, call)
     for at, piece in enumerate(document.rows.slices(_SLICE)):
+        if watch is not None and not at and piece.batch.rows:
+            watch.before(piece.batch, call, document.rows.batch.rows - piece.batch.rows)
         yield (
             piece.kept,
             _answers(predictor, piece, call, _InDocument(f"{source.name}: $.{document.form}", at * _SLICE)),

@@ -250,9 +250,16 @@ def power(estimator: Any, making: Making) -> YeoJohnson:
     """PowerTransformer. Raises NotCovered."""
     if estimator.method != "yeo-johnson":
         raise NotCovered("PowerTransformer by Box-Cox, whose logarithms are the C library's")
+    _check_copies(estimator)
     return YeoJohnson(estimator.lambdas_, standard(estimator._scaler, making) if estimator.standardize else None)
 
 
 def quantile(estimator: Any, making: Making) -> Quantiles:
-    """QuantileTransformer."""
+    """QuantileTransformer. Raises NotCovered."""
+    _check_copies(estimator)
     return Quantiles(estimator.quantiles_, estimator.references_, estimator.output_distribution == "normal")
+
+
+def _check_copies(estimator: Any) -> None:
+    if not estimator.copy:
+        raise NotCovered(f"{type(estimator).__name__} with copy=False, which writes into the rows that it is given")

@@ -151,7 +151,9 @@ def singular(estimator: Any, making: Making) -> Projection:
 
 
 def unit_rows(estimator: Any, making: Making) -> UnitRows:
-    """Normalizer."""
+    """Normalizer. Raises NotCovered."""
+    if not estimator.copy:
+        raise NotCovered("Normalizer with copy=False, which writes into the rows that it is given")
     return UnitRows(estimator.norm, making.shape.order)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from foretell.batch import Answers, Batch, Call
 from foretell.kernels.node import Head, Step
-from foretell.kernels.rows import Frame, Rows, numbers_of
+from foretell.kernels.rows import Frame, Rows
 
 _CELLS = 1 << 19
 """So many numbers at once stay in a processor's cache, from the step that widens rows to the next one."""
@@ -50,6 +50,11 @@ class KernelEngine:
     def _rows(self, batch: Batch) -> Rows:
         if self._kernel.frame:
             return Frame(tuple(batch.columns))
-        if any(column.dtype == object for column in batch.columns):
-            return np.column_stack([c if c.dtype != object else numbers_of(c) for c in batch.columns])
-        return batch.matrix if batch.columns[0].ndim == 1 else batch.columns[0]
+        if batch.uniform:
+            return batch.matrix
+        columns = batch.columns
+        if columns[0].ndim > 1:
+            return columns[0]
+        if any(column.dtype == object for column in columns):
+            return Frame(tuple(columns), objects=True)
+        return batch.matrix

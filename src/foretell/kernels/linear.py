@@ -3,7 +3,9 @@
 Source of the formulas: scikit-learn's linear_model (_base, _logistic, _bayes, _glm) and discriminant_analysis.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,7 +103,26 @@ def checked(rows: Rows) -> np.ndarray | Sparse:
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-score)) by the C library's exp, as scipy's expit; numpy's own exp has other last bits."""
+    if scores.dtype == "float32":
+        raised = np.array(list(map(_expf(), (-scores).ravel().tolist())), "float32")
+        ones = np.ones(scores.shape, "float32")
+        chances: np.ndarray = ones / (ones + raised.reshape(scores.shape))
+        return chances
     return np.array([_sigmoid(score) for score in scores.ravel().tolist()]).reshape(scores.shape)
+
+
+@functools.cache
+def _expf() -> Callable[[float], float]:
+    """The C library's exp of float32."""
+    import ctypes
+
+    try:
+        expf = ctypes.CDLL(None).expf
+    except (AttributeError, OSError, TypeError) as error:
+        raise NotCovered("a sigmoid of float32 on this system") from error
+    expf.restype, expf.argtypes = ctypes.c_float, [ctypes.c_float]
+    found: Callable[[float], float] = expf
+    return found
 
 
 def _sigmoid(score: float) -> float:
@@ -121,12 +142,19 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def _by_sigmoid(scores: np.ndarray) -> np.ndarray:
     each = sigmoid(scores)
-    return np.stack([1 - each, each], axis=1) if each.ndim == 1 else _over_sum(each)
+    return _of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
 def _by_huber(scores: np.ndarray) -> np.ndarray:
     each = (np.clip(scores, -1, 1) + 1.0) / 2.0
-    return np.stack([1 - each, each], axis=1) if each.ndim == 1 else _over_sum(each)
+    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+
+
+def _of_two(second: np.ndarray) -> np.ndarray:
+    both = np.empty((len(second), 2), second.dtype)
+    both[:, 0] = 1 - second
+    both[:, 1] = second
+    return both
 
 
 def _over_sum(each: np.ndarray) -> np.ndarray:
@@ -152,7 +180,7 @@ def regressor(estimator: Any, making: Making) -> LinearRegressor:
         link = {"LogLink": "exp", "IdentityLink": "identity"}.get(kind, "")
         if not link:
             raise NotCovered(f"{name} with a {kind}")
-    spread = getattr(estimator, "sigma_", None) if name == "BayesianRidge" else None
+    spread = estimator.sigma_ if name == "BayesianRidge" and "return_std" in making.params else None
     return LinearRegressor(
         _dense(estimator.coef_, name),
         np.asarray(estimator.intercept_),

@@ -4,7 +4,22 @@ estimator's attributes are read."""
 from collections.abc import Callable
 from typing import Any
 
-from foretell.kernels import bayes, clusters, distributions, features, linear, machines, meta, scaling, targets
+from foretell.kernels import (
+    bayes,
+    binning,
+    clusters,
+    columns,
+    distributions,
+    encoding,
+    features,
+    imputing,
+    linear,
+    machines,
+    meta,
+    scaling,
+    selecting,
+    targets,
+)
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -24,57 +39,80 @@ _CLASSIFIERS = (
 HEADS: dict[str, Lowering] = {
     **dict.fromkeys(_REGRESSORS.split(), linear.regressor),
     **dict.fromkeys(_CLASSIFIERS.split(), linear.classifier),
+    **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
+    **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
     "BernoulliNB": bayes.bernoulli,
     "BisectingKMeans": clusters.split_means,
+    "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
     "CategoricalNB": bayes.categorical,
     "ComplementNB": bayes.complement,
-    "GaussianNB": bayes.gaussian,
     "DummyClassifier": targets.same_class,
     "DummyRegressor": targets.same_number,
+    "GaussianNB": bayes.gaussian,
     "KMeans": clusters.means,
     "MiniBatchKMeans": clusters.means,
     "MultinomialNB": bayes.multinomial,
-    "NearestCentroid": clusters.centroids,
-    "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
     "MultiOutputClassifier": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
     "MultiOutputRegressor": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
+    "NearestCentroid": clusters.centroids,
     "OneVsRestClassifier": lambda estimator, making: meta.one_a_class(estimator, making, kernel_of),
     "TransformedTargetRegressor": lambda estimator, making: targets.turned_back(estimator, making, kernel_of),
     "VotingClassifier": lambda estimator, making: meta.voting(estimator, making, kernel_of),
     "VotingRegressor": lambda estimator, making: meta.voting(estimator, making, kernel_of),
-    **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
-    **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
 }
 """Predictors by class name."""
 
+_SELECTORS = (
+    "GenericUnivariateSelect RFE RFECV SelectFdr SelectFpr SelectFromModel SelectFwe SelectKBest SelectPercentile "
+    "SequentialFeatureSelector VarianceThreshold"
+)
+
 STEPS: dict[str, Lowering] = {
+    **dict.fromkeys(_SELECTORS.split(), selecting.selector),
+    "Binarizer": binning.binarizer,
+    "ColumnTransformer": lambda estimator, making: columns.transformer(estimator, making, step_of),
+    "FeatureUnion": lambda estimator, making: columns.union(estimator, making, step_of),
+    "FunctionTransformer": columns.function,
+    "KBinsDiscretizer": binning.discretizer,
     "MaxAbsScaler": scaling.max_abs,
     "MinMaxScaler": scaling.min_max,
+    "MissingIndicator": imputing.indicator,
     "Normalizer": features.unit_rows,
+    "OneHotEncoder": encoding.one_hot,
+    "OrdinalEncoder": encoding.ordinal,
     "PCA": features.principal,
+    "Pipeline": lambda estimator, making: columns.pipeline(estimator, making, step_of),
     "PolynomialFeatures": features.powers,
     "PowerTransformer": distributions.power,
     "QuantileTransformer": distributions.quantile,
     "RobustScaler": scaling.robust,
+    "SimpleImputer": imputing.imputer,
     "StandardScaler": scaling.standard,
+    "TargetEncoder": encoding.target,
     "TruncatedSVD": features.singular,
 }
 """Transformers by class name."""
 
 
 def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
-    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame. Raises NotCovered."""
+    """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame, if there are names.
+
+    Raises NotCovered.
+    """
     *steps, last = _chain(estimator)
     if making.params and type(last).__name__ != "BayesianRidge":
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
-    made = [step_of(step, making) for step in steps]
-    return Kernel(tuple(step for step in made if step is not None), _of(last, HEADS, making), frame)
+    return Kernel(
+        tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame and making.names is not None
+    )
 
 
 def kernel_of(estimator: Any, making: Making) -> Kernel:
     """The kernel of a member of another model. Raises NotCovered."""
     if type(estimator).__name__ == "FrozenEstimator" and _is_theirs(estimator):
         estimator = estimator.estimator
+    if columns.writes(estimator):
+        raise NotCovered(f"{type(estimator).__name__} with copy=False beside others")
     return lower(estimator, making, frame=False)
 
 
@@ -82,7 +120,9 @@ def step_of(transformer: Any, making: Making) -> Step | None:
     """The step of a transformer; None where it changes nothing. Raises NotCovered."""
     if transformer is None or isinstance(transformer, str):
         return None
-    step: Step = _of(transformer, STEPS, making)
+    if getattr(transformer, "_sklearn_output_config", {}).get("transform", "default") not in ("default", None):
+        raise NotCovered(f"{type(transformer).__name__} that gives frames")
+    step: Step | None = _of(transformer, STEPS, making)
     return step
 
 

@@ -27,6 +27,10 @@ SHAPES = tuple(Shape(block, order) for block in (8, 32, 256, 1024) for order in 
 """What may give the library's bits, the quickest for one row first."""
 
 
+_AT_ONCE = 1 << 12
+"""So many terms of a sum of rows that are mostly zero are made at once."""
+
+
 def as_in(rows: int, weights: np.ndarray) -> Shape:
     """The smallest shape that rounds as one block of so many rows in C order does, found by trying; for heads that
     answer by a comparison, of whose bits a trial on rows sees nothing. weights: shape (columns, outputs)."""
@@ -52,16 +56,22 @@ class Product:
         return self._summed(rows)
 
     def _summed(self, rows: Sparse) -> np.ndarray:
-        total = np.zeros((len(rows), *self.coef.shape[:-1]))
+        kinds = [np.dtype(part.dtype) for part in rows.parts]
+        total = np.zeros((len(rows), *self.coef.shape[:-1]), np.result_type(self.coef, *kinds))
+        step = max(_AT_ONCE // max(total.size, 1), 1)
         start = 0
         for part in rows.parts:
-            if isinstance(part, Hot):
-                total += self._table(start, part.width)[part.codes]
-                start += part.width
-            else:
-                for column in part.T:
-                    total += np.multiply.outer(column, self._weights[start])
-                    start += 1
+            cells = part.codes if isinstance(part, Hot) else part
+            width = part.width if isinstance(part, Hot) else part.shape[1]
+            for at in range(0, cells.shape[1], step):
+                chosen = cells[:, at : at + step]
+                if isinstance(part, Hot):
+                    terms = self._table(start, width)[chosen]
+                else:
+                    weights = self._weights[start + at : start + at + chosen.shape[1]]
+                    terms = (chosen if weights.ndim == 1 else chosen[:, :, None]) * weights
+                total = _added(total, terms)
+            start += width
         return total
 
     @cached_property
@@ -80,8 +90,17 @@ class Product:
         """The weights of one-hot columns by code, and a zero for -1."""
         if start not in self._tables:
             weights = self._weights[start : start + width]
-            self._tables[start] = np.concatenate([weights, np.zeros((1, *weights.shape[1:]))])
+            self._tables[start] = np.concatenate([weights, np.zeros((1, *weights.shape[1:]), weights.dtype)])
         return self._tables[start]
+
+
+def _added(total: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """total, shape (rows, …), and terms, shape (rows, columns, …), one column after the other."""
+    if terms.shape[1] == 1:
+        total += terms[:, 0]
+        return total
+    sums: np.ndarray = np.add.accumulate(np.concatenate([total[:, None], terms], axis=1, dtype=total.dtype), axis=1)
+    return sums[:, -1]
 
 
 def multiplied(matrix: np.ndarray, weights: np.ndarray, shape: Shape) -> np.ndarray:

@@ -1,8 +1,11 @@
 """What passes between the steps of a kernel: a matrix, a frame of columns, or parts side by side of which most cells
 are zero. Every step of `kernels` takes and gives these."""
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,29 +14,51 @@ from foretell.errors import RowRefused
 
 @dataclass(frozen=True)
 class Frame:
-    """Columns of one length and of dtypes of their own, each of shape (rows,); missing text is None or NaN."""
+    """Columns of one length and of dtypes of their own, each of shape (rows,); missing text is None or NaN.
+
+    objects: whether scikit-learn holds them as one matrix of Python's objects, and not as a frame.
+    """
 
     columns: tuple[np.ndarray, ...]
+    objects: bool = False
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
+    @property
+    def text(self) -> bool:
+        """Whether scikit-learn's matrix of them is one of objects."""
+        return self.objects or any(column.dtype == object for column in self.columns)
+
+
+Number = Literal[
+    "float64", "float32", "float16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+]
+"""The names of numbers' dtypes."""
+
 
 @dataclass(frozen=True)
 class Hot:
-    """width columns of which a row has a one in at most one: codes, shape (rows,), say in which; -1 for in none."""
+    """width columns of ones and zeros: codes, shape (rows, features), say in which of them a row has its ones, in
+    order; -1 for in none."""
 
     codes: np.ndarray
     width: int
+    dtype: Number = "float64"
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def dense(self) -> np.ndarray:
-        """Shape (rows, width), float64."""
-        matrix = np.zeros((len(self.codes), self.width + 1))
-        matrix[np.arange(len(self.codes)), self.codes] = 1.0
-        return matrix[:, :-1]
+        """Shape (rows, width)."""
+        rows = len(self.codes)
+        matrix = np.zeros((rows, self.width), self.dtype)
+        if rows == 1:
+            matrix[0, [code for code in self.codes[0].tolist() if code >= 0]] = 1
+            return matrix
+        places = self.codes + np.arange(0, rows * self.width, self.width)[:, None]
+        matrix.reshape(-1)[places[self.codes >= 0]] = 1
+        return matrix
 
 
 @dataclass(frozen=True)
@@ -47,7 +72,8 @@ class Sparse:
 
     def dense(self) -> np.ndarray:
         """Shape (rows, all widths)."""
-        return np.hstack([part.dense() if isinstance(part, Hot) else part for part in self.parts])
+        matrices = [part.dense() if isinstance(part, Hot) else part for part in self.parts]
+        return matrices[0] if len(matrices) == 1 else np.concatenate(matrices, axis=1)
 
 
 Rows = np.ndarray | Frame | Sparse
@@ -55,33 +81,44 @@ Rows = np.ndarray | Frame | Sparse
 
 def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
     """Rows as a matrix of numbers in C order, as scikit-learn's check_array makes it: float64, unless their common
-    dtype is among those that the step keeps. Flags and nulls that came as objects are 1, 0 and NaN."""
+    dtype is among those that the step keeps. Flags and nulls that came as objects are 1, 0 and NaN.
+
+    Raises ValueError for text, with which the library fails too, unless it spells a number.
+    """
     if isinstance(rows, Sparse):
         rows = rows.dense()
     if isinstance(rows, Frame):
-        common = _common(rows.columns)
-        dtype = common if common in keeps else np.dtype("float64")
-        matrix = np.empty((len(rows), len(rows.columns)), dtype)
+        common = np.dtype("float64") if rows.objects else _common(*[column.dtype for column in rows.columns])
+        matrix = np.empty((len(rows), len(rows.columns)), common if name_of(common) in keeps else "float64")
         for at, column in enumerate(rows.columns):
-            matrix[:, at] = column if column.dtype != object else numbers_of(column)
+            matrix[:, at] = column if column.dtype.kind in "fiub" else numbers_of(column)
         return matrix
-    if rows.dtype.name in keeps:
+    if name_of(rows.dtype) in keeps:
         return rows
-    return rows.astype("float64") if rows.dtype != "float64" else rows
+    return rows.astype("float64", copy=False)
 
 
 def numbers_of(column: np.ndarray) -> np.ndarray:
-    """A column of flags, numbers and nulls that came as objects, as float64."""
-    return np.array([np.nan if value is None else value for value in column], "float64")
+    """A column of flags, numbers and nulls that came as objects, as float64. Raises ValueError for any other."""
+    kinds = set(map(type, column.tolist())) if column.dtype == object else {np.datetime64}
+    for kind in kinds:
+        if kind is not type(None) and not issubclass(kind, bool | int | float | np.bool_ | np.number):
+            raise ValueError(f"{kind.__name__} where the model expects numbers")
+    return column.astype("float64")
 
 
-def _common(columns: Sequence[np.ndarray]) -> np.dtype:
-    """pandas' common dtype: flags beside numbers make objects, which become float64."""
-    kinds = {column.dtype for column in columns}
-    if len(kinds) == 1:
-        return kinds.pop()
-    mixed = any(kind.kind not in "iuf" for kind in kinds)
-    return np.dtype("float64") if mixed else np.result_type(*kinds)
+@functools.cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """numpy makes a dtype's name anew each time, which takes longer than a step."""
+    return dtype.name
+
+
+@functools.cache
+def _common(*kinds: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that check_array knows a frame by; float64 for objects, which are made numbers at once."""
+    if any(kind.kind not in "fiub" for kind in kinds):
+        return np.dtype("float64")
+    return np.result_type(*kinds)
 
 
 FINITE_KEPT = ("float64", "float32", "float16")
@@ -93,8 +130,8 @@ NUMERIC = (*FINITE_KEPT, "bool", "int8", "int16", "int32", "int64", "uint8", "ui
 
 def check_finite(matrix: np.ndarray, *, nan: bool = False) -> None:
     """What scikit-learn's validation does: NaN (unless nan) and infinity are refused. Raises RowRefused."""
-    if matrix.dtype.kind != "f" or np.logical_and.reduce(np.isfinite(matrix), axis=None):
-        return
+    if matrix.dtype.kind != "f" or math.isfinite(np.add.reduce(matrix, axis=None)):
+        return  # a sum is finite where every cell is, unless it is too large
     if not nan and np.isnan(matrix).any():
         raise refused("Input X contains NaN.")
     if np.isinf(matrix).any():

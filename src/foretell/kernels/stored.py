@@ -7,6 +7,7 @@ Source of the array format: https://numpy.org/doc/stable/reference/generated/num
 import dataclasses
 import functools
 import math
+import tokenize
 import types
 import typing
 from pathlib import Path
@@ -17,27 +18,38 @@ import numpy as np
 
 from foretell.errors import ModelUnreadable
 from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
+from foretell.kernels.binning import Bins, Threshold
 from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
+from foretell.kernels.columns import Branch, Branches, Chain
 from foretell.kernels.distributions import Quantiles, YeoJohnson
+from foretell.kernels.encoding import Numbered, OneHot
 from foretell.kernels.features import Powers, Projection, UnitRows
+from foretell.kernels.imputing import Imputer, Indicator
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
 from foretell.kernels.machines import Machine, MachineClassifier, MachineRegressor
 from foretell.kernels.meta import Calibrated, Calibration, Member, OneAClass, OneAnOutput, VotingClasses, VotingNumbers
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
+from foretell.kernels.selecting import Selected
 from foretell.kernels.targets import Back, Constant, TurnedBack
 
 NODES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         Back,
+        Bins,
+        Branch,
+        Branches,
         Calibrated,
         Calibration,
         CategoryBayes,
         CentroidScores,
+        Chain,
         Constant,
         GaussianBayes,
+        Imputer,
+        Indicator,
         Kernel,
         LinearClassifier,
         LinearRegressor,
@@ -47,14 +59,18 @@ NODES: dict[str, type] = {
         Member,
         NearestCentroid,
         NearestMean,
+        Numbered,
         OneAClass,
         OneAnOutput,
+        OneHot,
         Powers,
         ProductBayes,
         Projection,
         Quantiles,
         Scaler,
+        Selected,
         SplitMeans,
+        Threshold,
         TurnedBack,
         UnitRows,
         VotingClasses,
@@ -100,7 +116,11 @@ def read(folder: Path) -> Kernel:
 
 def _array(path: Path) -> np.ndarray:
     """Mapped and read only; a plain array, as a memmap's own class costs at every use."""
-    array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    try:
+        with np.errstate(over="raise"):
+            array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except (ArithmeticError, tokenize.TokenError) as error:
+        raise ValueError(f"{path.name} is no array: {error}") from error
     if array.dtype.kind not in "biufUS" or not array.dtype.isnative:
         raise ValueError(f"{path.name} holds {array.dtype}, which no kernel has")
     return array
@@ -136,7 +156,10 @@ def _decoded(value: Any, arrays: list[np.ndarray], hint: Any, depth: int) -> Any
         return _fitting(tuple(_decoded(item, arrays, inner, depth + 1) for item in value), hint)
     if isinstance(value, dict):
         if "array" in value:
-            found = arrays[int(value["array"])]
+            at = value["array"]
+            if type(at) is not int or not 0 <= at < len(arrays):
+                raise IndexError(f"there is no array {at!r}")
+            found = arrays[at]
         elif "objects" in value:
             items = [_decoded(item, arrays, Any, depth + 1) for item in value["objects"]]
             found = np.empty(len(items), object)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foretell import imports
 from foretell.batch import Answers, Batch, Call, Output
 from foretell.errors import ModelUnreadable
@@ -27,6 +29,7 @@ _REVIEWED = REVIEWED | {
 """Types that hold numbers and text only when a file is loaded with the booster's text checked, as here."""
 
 _LOCK = threading.RLock()
+_FEW_ROWS = 1024
 
 
 def runs_code(model: StoredModel) -> list[str]:
@@ -133,32 +136,78 @@ def _order(names: list[str], model: StoredModel) -> tuple[str, ...] | None:
     return tuple(given[name] for name in names) if set(names) == set(given) else None
 
 
+def open_text(path: Path, classes: np.ndarray | None) -> "BoosterEngine":
+    """An estimator's booster alone, from the library's text, without scikit-learn. classes: of a classifier.
+    Raises ModelUnreadable."""
+    text = read(path.read_bytes(), path)
+    with _quiet(), imports.without("sklearn", "pandas"):
+        import lightgbm
+
+        try:
+            return BoosterEngine(lightgbm.Booster(model_str=text), classes)
+        except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
+            raise ModelUnreadable(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def _threads(batch: Batch) -> int:
+    """Few rows take one thread: to wake others, and to wait for them on a busy machine, costs more. 0 is for all."""
+    return 1 if batch.rows < _FEW_ROWS else 0
+
+
+class BoosterEngine:
+    """An estimator's booster without the estimator, whose classes and probabilities are made here.
+
+    Source: LGBMClassifier.predict and predict_proba in lightgbm/sklearn.py.
+    """
+
+    name = "LightGBM booster"
+    block: int | None = None
+
+    def __init__(self, booster: Any, classes: np.ndarray | None) -> None:
+        self._booster = booster
+        self._classes = classes
+        self._labels = () if classes is None else tuple(map(str, classes))
+        self.proba = classes is not None
+
+    def predict(self, batch: Batch, call: Call) -> Answers:
+        scores = self._booster.predict(matrix(batch, "float64"), verbosity=-1, num_threads=_threads(batch))
+        if self._classes is None:
+            return Answers((output(scores),))
+        each = scores if scores.ndim == 2 else np.vstack((1.0 - scores, scores)).transpose()
+        outputs: tuple[Output, ...] = (output(self._classes[np.argmax(each, axis=1)]),)
+        if call.proba:
+            outputs += (output(each, self._labels, proba=True),)
+        return Answers(outputs)
+
+
 class LightgbmEngine:
-    """LightGBM itself, which computes row by row."""
+    """LightGBM itself, which computes row by row. model: the booster, or the estimator around it. framed: whether it is
+    an estimator, which is given a frame. classes: a classifier's, else None."""
 
     name = "LightGBM"
     block: int | None = None
 
     def __init__(self, booster: Any, estimator: Any = None) -> None:
-        self._model = booster if estimator is None else estimator
-        self._frames = estimator is not None
+        self.model = booster if estimator is None else estimator
+        self.booster = booster
+        self.framed = estimator is not None
         self._columns = booster.num_feature()
         self.proba = hasattr(estimator, "predict_proba") and not callable(getattr(estimator, "_objective", None))
-        self._labels = tuple(map(str, estimator.classes_)) if self.proba else ()
-        # Without a number of threads of its own, the library takes OpenMP's.
-        self._options = {"verbosity": -1, **({"num_threads": 0} if self._frames else {})}
+        self.classes = estimator.classes_ if self.proba else None
+        self._labels = () if self.classes is None else tuple(map(str, self.classes))
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = self._rows(batch)
-        outputs: tuple[Output, ...] = (output(self._model.predict(rows, **self._options)),)
+        options = {"verbosity": -1, "num_threads": _threads(batch)}
+        outputs: tuple[Output, ...] = (output(self.model.predict(rows, **options)),)
         if call.proba:
-            outputs += (output(self._model.predict_proba(rows, **self._options), self._labels, proba=True),)
+            outputs += (output(self.model.predict_proba(rows, **options), self._labels, proba=True),)
         return Answers(outputs)
 
     def _rows(self, batch: Batch) -> Any:
         """The estimators look at an array with scikit-learn, and take a frame as it is."""
         rows = matrix(batch, "float64")
-        if not self._frames:
+        if not self.framed:
             return rows
         import pandas as pd
 

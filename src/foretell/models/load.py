@@ -34,7 +34,11 @@ class Known:
     trusted: str
 
 
+COMPILED = "foretell"
+"""The flavour of what foretell compiled."""
+
 FLAVOURS = {
+    COMPILED: Known("foretell.models.compiled", "", (), (), "models that foretell compiled", ""),
     "sklearn": Known(
         "foretell.models.sklearn",
         "sklearn",
@@ -116,13 +120,14 @@ class Loaded:
     """An engine, and what the model itself knows of its columns.
 
     signature: its inputs, where it knows all about them. names: the order in which the engine wants named columns.
-    notes: what a person should be told.
+    notes: what a person should be told. digest: of the model that a compiled one was made of.
     """
 
     engine: Engine
     signature: Signature | None
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,14 +147,19 @@ def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = 
     model = mlmodel.read(path)
     name = flavour_of(model)
     reasons = [f"{requirements.FILE} (packages to install)"] if installs else []
-    reasons += foreign_code(model)
     try:
-        with _libraries(model, name):
-            reasons += _module(name).runs_code(model)
+        reasons += runs_code(model, name)
     except LibraryMissing:
         if not installs:
             raise
+        reasons += foreign_code(model)
     return Settled(model, name, trust.settle(reasons, origin, trusted))
+
+
+def runs_code(model: StoredModel, flavour: str) -> list[str]:
+    """What loading would run beyond reviewed code, file by file. Raises ModelUnreadable, LibraryMissing."""
+    with _libraries(model, flavour):
+        return foreign_code(model) + _module(flavour).runs_code(model)
 
 
 def load(settled: Settled) -> Loaded:

@@ -33,20 +33,26 @@ def runs_code(model: StoredModel) -> list[str]:
 
 def load(model: StoredModel, trusted: bool) -> Loaded:
     """Opens a session. Raises ModelUnreadable."""
+    path = _file(model)
+    opened = session(path)
+    known = _known_inputs(opened, path)
+    return Loaded(OnnxEngine(opened), known, tuple(known.names) if known.named else None)
+
+
+def session(model: Path | bytes) -> Any:
+    """ONNX Runtime's session of one thread for a file or a model's bytes. Raises ModelUnreadable."""
     # Its builds report to their maker, and leave a file in the temporary folder that anyone can write to.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    path = _file(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelUnreadable(f"{path} is not a readable ONNX model: {str(error).splitlines()[0]}") from error
-    known = _known_inputs(session, path)
-    return Loaded(OnnxEngine(session), known, tuple(known.names) if known.named else None)
+        name = model if isinstance(model, Path) else "the converted model"
+        raise ModelUnreadable(f"{name} is not a readable ONNX model: {str(error).splitlines()[0]}") from error
 
 
 def _file(model: StoredModel) -> Path:

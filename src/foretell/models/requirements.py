@@ -4,11 +4,9 @@ Nothing is imported or installed here. `load` asks for notes and for how to mend
 the lines that may be given to an installer.
 """
 
-import importlib.metadata
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +176,9 @@ def parse(line: str, extra: str = "") -> Package | None:
 
 def own(extra: str) -> tuple[Package, ...]:
     """What foretell itself needs, with one of its extras or "" for none."""
+    import importlib.metadata
+    import tomllib
+
     checkout = Path(foretell.__file__).parents[2] / "pyproject.toml"
     if checkout.is_file():
         project = tomllib.loads(checkout.read_text())["project"]
@@ -190,6 +191,8 @@ def own(extra: str) -> tuple[Package, ...]:
 
 def installed(name: str) -> str | None:
     """The version of a package that is installed here, or of its twin; None where it is not."""
+    import importlib.metadata
+
     for known in (name, TWINS.get(name)):
         try:
             if known is not None:

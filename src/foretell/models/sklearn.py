@@ -132,28 +132,30 @@ def known_columns(estimator: Any) -> Signature | None:
 
 
 class SklearnEngine:
-    """The training library itself, on blocks of one shape."""
+    """The training library itself, on blocks of one shape. model: the estimator. framed: whether it is given a frame.
+    takes: what its predict may be given besides rows."""
 
     name = "scikit-learn"
 
     def __init__(self, estimator: Any) -> None:
-        self._estimator = estimator
+        self.model = estimator
         self.proba = hasattr(estimator, "predict_proba")
-        block = _FRAME_BLOCK if _needs_frame(estimator) else _BLOCK
+        self.framed = _needs_frame(estimator)
+        block = _FRAME_BLOCK if self.framed else _BLOCK
         self.block = None if all(type(part).__module__.startswith(_ROW_BY_ROW) for part in parts(estimator)) else block
-        self._names = _names(estimator) if _needs_frame(estimator) else None
+        self._names = _names(estimator) if self.framed else None
         self._text = not hasattr(estimator, "n_features_in_")
-        self._takes = set(inspect.signature(estimator.predict).parameters)
+        self.takes = set(inspect.signature(estimator.predict).parameters)
         # Rows arrive in the signature's order, by which names were checked already.
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = self._rows(batch)
-        options = {name: value for name, value in call.params if name in self._takes}
+        options = {name: value for name, value in call.params if name in self.takes}
         try:
-            outputs = _outputs(self._estimator.predict(rows, **options))
+            outputs = _outputs(self.model.predict(rows, **options))
             if call.proba:
-                outputs += _probabilities(self._estimator, self._estimator.predict_proba(rows))
+                outputs += _probabilities(self.model, self.model.predict_proba(rows))
         except ValueError as error:
             if _is_refusal(error):
                 raise RowRefused(f"the model refused the row: {str(error).splitlines()[0]}") from error

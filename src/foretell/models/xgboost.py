@@ -75,24 +75,28 @@ def _kind(model: StoredModel, booster: Any) -> str:
 
 
 class XgboostEngine:
-    """XGBoost itself. Trees and linear models are computed row by row."""
+    """XGBoost itself. Trees and linear models are computed row by row.
+
+    model: the booster. classes: how many, where it is a classifier. rounds: how many of its rounds count, 0 for all.
+    in_place: whether it predicts as the estimators do, which take infinite numbers.
+    """
 
     name = "XGBoost"
     block: int | None = None
 
     def __init__(self, xgboost: Any, booster: Any, kind: str, settings: dict[str, Any]) -> None:
         self._xgboost = xgboost
-        self._booster = booster
+        self.model = booster
         self._classifier = kind == "classifier"
         self._objective = settings["objective"]["name"]
         linear = settings["gradient_booster"]["name"] == "gblinear"
-        self._in_place = bool(kind) and not linear
-        best = booster.attr("best_iteration") if self._in_place else None
-        self._trees = (0, int(best) + 1 if best is not None else 0)
-        if best is not None and not 0 < self._trees[1] <= booster.num_boosted_rounds():
+        self.in_place = bool(kind) and not linear
+        best = booster.attr("best_iteration") if self.in_place else None
+        self.rounds = int(best) + 1 if best is not None else 0
+        if best is not None and not 0 < self.rounds <= booster.num_boosted_rounds():
             raise ValueError(f"its best iteration is {best[:20]}, of {booster.num_boosted_rounds()}")
-        self._classes = max(2, int(settings["learner_model_param"]["num_class"]))
-        self._labels = tuple(map(str, range(self._classes)))
+        self.classes = max(2, int(settings["learner_model_param"]["num_class"]))
+        self._labels = tuple(map(str, range(self.classes)))
         self.proba = self._classifier
 
     def predict(self, batch: Batch, call: Call) -> Answers:
@@ -108,20 +112,20 @@ class XgboostEngine:
 
     def _scores(self, rows: np.ndarray, *, margin: bool = False) -> Any:
         """As the estimators ask for them; a booster by itself, and a linear one, goes through a DMatrix."""
-        if self._in_place:
+        if self.in_place:
             kind = "margin" if margin else "value"
-            return self._booster.inplace_predict(rows, iteration_range=self._trees, predict_type=kind)
+            return self.model.inplace_predict(rows, iteration_range=(0, self.rounds), predict_type=kind)
         try:
             table = self._xgboost.DMatrix(rows)
         except self._xgboost.core.XGBoostError as error:
             if "Input data contains `inf`" not in str(error):
                 raise
             raise RowRefused("the model refused the row: it holds a value too large for a 32-bit float") from error
-        return self._booster.predict(table, output_margin=margin, validate_features=False)
+        return self.model.predict(table, output_margin=margin, validate_features=False)
 
     def _decided(self, scores: Any) -> Any:
         """Classes from scores, as XGBClassifier.predict decides."""
-        if scores.ndim > 1 and self._classes != 2:
+        if scores.ndim > 1 and self.classes != 2:
             return np.argmax(scores, axis=1)
         if scores.ndim > 1 and scores.shape[1] != 1:
             return (scores > 0.5).astype("float64")
@@ -135,6 +139,6 @@ class XgboostEngine:
             from scipy.special import softmax
 
             return softmax(self._scores(rows, margin=True), axis=1)
-        if scores.ndim > 1 and scores.shape[1] >= self._classes:
+        if scores.ndim > 1 and scores.shape[1] >= self.classes:
             return scores
         return np.vstack((1.0 - scores, scores)).transpose()

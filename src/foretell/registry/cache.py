@@ -15,7 +15,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,13 +63,10 @@ Record = TypeVar("Record", _Fetched, _Resolved)
 
 def open_cache() -> "Cache":
     """The user's cache: FORETELL_CACHE, or foretell/ in XDG_CACHE_HOME or ~/.cache. Raises UsageError, OutputError."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    own = os.environ.get("FORETELL_CACHE")
     most = os.environ.get("FORETELL_MAX_MODEL_GB", "")
     if most and not (most.isascii() and most.isdigit() and 0 < len(most) < 6):
         raise UsageError(f"FORETELL_MAX_MODEL_GB={most!r} is no whole number")
-    return Cache(Path(own).absolute() if own else home / "foretell", int(most) << 30 if most else LARGEST)
+    return Cache(storage.cache_home(), int(most) << 30 if most else LARGEST)
 
 
 class Cache:
@@ -81,10 +77,10 @@ class Cache:
         self.largest = largest
         try:
             storage.make_private(root)
-            _only_ours(root)
+            storage.only_ours(root)
             for name in ("models", "fetched", "resolved", "drafts"):
                 (root / name).mkdir(mode=0o700, exist_ok=True)
-                _only_ours(root / name)
+                storage.only_ours(root / name)
         except OSError as error:
             raise OutputError(f"{root} cannot be written: {error.strerror}", "Set FORETELL_CACHE") from error
 
@@ -229,21 +225,6 @@ def _held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _only_ours(folder: Path) -> None:
-    """Refuses a folder that somebody else owns or may write to, or may put another in the place of."""
-    status, above = folder.stat(), folder.resolve().parent.stat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise UsageError(
-            f"{folder} belongs to somebody else or can be written by others, so it is no cache",
-            f"chmod go-w {folder}, or set FORETELL_CACHE to a folder of your own",
-        )
-    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
-        raise UsageError(
-            f"{folder.parent} can be written by everybody, so it cannot hold a cache",
-            "Set FORETELL_CACHE to a folder in your home",
-        )
 
 
 def _age(seconds: float) -> str:

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from foretell.batch import Batch
 from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, show
 from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.imports import Lazily
 from foretell.signature import Signature, check_names, listed, miscounted
 from foretell.tables.files import Block, Text
 from foretell.tables.kept import Keep, Kept, Rows
+
+pc = Lazily("pyarrow.compute")
 
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
 _NUMERIC = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foretell.batch import Answers
 from foretell.errors import FormatUnknown, PredictionError
+from foretell.imports import Lazily
 from foretell.signature import listed
 from foretell.tables.kept import Kept
 from foretell.tables.spelled import text_of
+
+pc = Lazily("pyarrow.compute")
 
 
 def _word(text: str) -> pa.Scalar:

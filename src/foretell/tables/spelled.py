@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from foretell.columns import moments, to_numpy, without_views
 from foretell.errors import InputTooLarge, InputUnreadable
+from foretell.imports import Lazily
+
+pc = Lazily("pyarrow.compute")
 
 _MAX_DECODED = 1 << 30
 _EMPTY = pa.scalar("", pa.string())

@@ -1,0 +1,130 @@
+"""What a batch job does about its engine: holds it against the library on the first real rows, and compiles one when
+the rows ahead make it pay."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from foretell import predictor as predictors
+from foretell.batch import Batch, Call
+from foretell.compiler import verify
+from foretell.compiler.candidates import coverable
+from foretell.compiler.compile import Say, compile_model
+from foretell.errors import ForetellError, ModelError, ModelUntrusted, OutputError, UsageError
+from foretell.models import proven
+from foretell.models.proven import Record, Tried
+from foretell.predictor import Predictor
+
+_CHECKED = 4096
+_READING = 1.5e-6
+"""Seconds that a row takes besides its prediction, about; read, written."""
+_PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 400, 1.0
+"""What a compilation asks the library for, about, and what it takes besides."""
+_WORTH, _SAVED = 1.2, 0.7
+
+
+class Watch:
+    """Watches one job. schema, cast: as the model was loaded with. say: told what changes, a line each."""
+
+    def __init__(
+        self, predictor: Predictor, *, schema: str | None = None, cast: dict[str, str] | None = None, say: Say
+    ) -> None:
+        self._predictor = predictor
+        self._schema, self._cast = schema, cast
+        self._say = say
+        self._place = proven.entry(predictor.resolved.digest, predictors.variant(schema, cast))
+        self._rows = 0
+        self._first: tuple[Batch, Call] | None = None
+        self._open = (
+            predictor.found.compiled is None and predictor.found.automatic and coverable(predictor, at_once=True)
+        )
+
+    def before(self, batch: Batch, call: Call, ahead: int | None) -> None:
+        """Told of the first rows, before they are predicted. ahead: rows that come after them, about, if known."""
+        self._first = (batch[:_CHECKED], call)
+        found = self._predictor.found
+        if found.compiled is None or not found.automatic:
+            return
+        record = self._place.record()
+        chosen = record.of_engine(record.chosen) if record else None
+        if record is None or chosen is None or not self._is_due(record, chosen, batch.rows + (ahead or 0)):
+            return
+        try:
+            native = predictors.load(found.native, schema=self._schema, cast=self._cast)
+        except ModelUntrusted:
+            return
+        except ModelError as error:
+            self._say(f"the {chosen.label} was not held against its library on these rows: {error.message}")
+            return
+        if not self._proves(native, self._predictor, chosen.label):
+            self._predictor.take_over(native)
+
+    def after(self, rows: int, ahead: int | None) -> None:
+        """Told after each block how many rows it had, and how many come after it, about, if known."""
+        self._rows += rows
+        if not self._open or not self._pays(self._rows if ahead is None else ahead):
+            return
+        self._open = False
+        native = self._predictor
+        try:
+            self._say("many rows are ahead: making a faster engine, and proving that it answers the same …")
+            record = compile_model(native.found, schema=self._schema, cast=self._cast, loaded=native, say=self._say)
+            chosen, folder = record.of_engine(record.chosen), self._place.chosen()
+            if chosen is None or folder is None:
+                self._say(f"it stays with {native.engine.name}: {record.why}")
+                return
+            faster = predictors.load(replace(native.found, compiled=folder))
+        except (OutputError, UsageError, ModelError) as error:
+            self._say(f"it stays with {native.engine.name}: {error.message}")
+            return
+        if self._proves(native, faster, chosen.label):
+            native.take_over(faster)
+            self._say(f"from here on the {chosen.label} predicts: {record.why}")
+
+    def _is_due(self, record: Record, chosen: Tried, rows: int) -> bool:
+        """Whether the library is worth loading: the first time that the engine meets real data, and wherever that takes
+        no longer than the job."""
+        each = min(seconds / size for size, seconds in chosen.seconds.items()) + _READING
+        return self._place.seen() == 0 or rows * each >= record.start
+
+    def _pays(self, ahead: int) -> bool:
+        """Whether what the rows ahead would save is more than what a compilation takes, by what calls cost so far."""
+        cost = self._predictor.cost
+        each = cost.of(_CHECKED) / _CHECKED
+        price = _PROOF_SECONDS + _PROOF_ROWS * each + _PROOF_CALLS * cost.of(1)
+        return ahead * each * _SAVED > price * _WORTH
+
+    def _proves(self, native: Predictor, engine: Predictor, label: str) -> bool:
+        """Whether an engine answers the first rows as the library does; if not, nobody uses it any more."""
+        batch, call = self._first or (native.example(), Call())
+        why = difference(native, engine, batch, call)
+        try:
+            if why is None:
+                self._place.saw(batch.rows)
+                return True
+            self._place.demote(f"on real data the {label} does not answer as {native.engine.name} does: {why}")
+        except OutputError as error:
+            self._say(error.message)
+        if why is not None:
+            self._say(
+                f"the {label} does not answer these rows as {native.engine.name} does ({why}); {native.engine.name} "
+                "predicts, here and in every server and job from now on"
+            )
+        return why is None
+
+
+def difference(native: Predictor, engine: Predictor, batch: Batch, call: Call) -> str | None:
+    """The first difference between an engine and the library on real rows; None where there is none."""
+    codes = verify.outcomes(native, batch, call)
+    others = verify.outcomes(engine, batch, call)
+    if (wrong := np.flatnonzero(codes != others)).size:
+        does = "answers" if others[wrong[0]] == verify.ANSWERED else "refuses"
+        return f"it {does} row {int(wrong[0]) + 1} of them, and the library does not"
+    answered = verify.picked(batch, codes == verify.ANSWERED)
+    if not answered.rows:
+        return None
+    try:
+        found = verify.compared(engine.predict(answered, call), native.predict(answered, call))
+    except ForetellError as error:
+        return error.message
+    return None if found is None else found.why

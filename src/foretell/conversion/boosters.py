@@ -1,0 +1,187 @@
+"""XGBoost's and LightGBM's boosters as a graph: their trees, in the precision and the order of their own sums, and what
+their objectives make of the scores."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
+from foretell.conversion.trees import LESS, Tree, constant, from_nodes, summed
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers, as values of a graph.
+
+    prediction: shape (rows,) or (rows, k); a classifier's are indices of its classes. probabilities: shape (rows, k),
+    or None without any. classes: a classifier's, else None.
+    """
+
+    prediction: str
+    probabilities: str | None = None
+    classes: Any = None
+
+
+_LOGISTIC = ("binary:logistic", "reg:logistic")
+_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
+_MULTIPLE = ("multi:softprob", "multi:softmax")
+_PLAIN = (
+    "rank:map",
+    "rank:ndcg",
+    "rank:pairwise",
+    "reg:absoluteerror",
+    "reg:pseudohubererror",
+    "reg:quantileerror",
+    "reg:squarederror",
+    "reg:squaredlogerror",
+)
+
+
+def xgboost(graph: Graph, table: Piece, booster: Any, rounds: int, classes: Any, *, finite: bool) -> Answer:
+    """XGBoost's booster. rounds: how many of its rounds count, 0 for all. classes: a classifier's, else None. finite:
+    infinite numbers are refused. Raises ModelUnreadable."""
+    _check_width("XGBoost", table, booster.num_features())
+    learner = json.loads(booster.save_raw("json"))["learner"]
+    objective = learner["objective"]["name"]
+    if objective not in (*_LOGISTIC, *_EXPONENTIAL, *_MULTIPLE, *_PLAIN):
+        raise cannot(f"it has XGBoost's objective {objective}")
+    if finite:
+        graph.refuse_from(table, LARGEST_FLOAT)
+    trees, targets = _xgboost_trees(learner, rounds)
+    margins = summed(graph, graph.cast(table.value, "float32"), trees, targets, "float32", LESS)
+    if objective in _MULTIPLE:
+        return _xgboost_classes(graph, graph.softmax(margins, "float32"), objective, classes)
+    scores = margins
+    if objective in _EXPONENTIAL:
+        scores = graph.exp(margins, "float32")
+    elif objective in _LOGISTIC:
+        scores = sigmoid(graph, margins, "float32")
+    if classes is None:
+        return Answer(scores)
+    if len(classes) != 2 or max(targets) > 0 or objective not in _LOGISTIC:
+        raise cannot("it gives several labels a row")
+    positive = graph.add("Greater", scores, graph.constant(0.5, "float32"))
+    return Answer(_flat(graph, graph.cast(positive, "int64")), both(graph, scores, "float32"), classes)
+
+
+def _xgboost_classes(graph: Graph, shares: str, objective: str, classes: Any) -> Answer:
+    """Probabilities of several classes, or the class; a booster by itself answers as its objective says."""
+    best = graph.add("ArgMax", shares, axis=1, keepdims=0)
+    if classes is None:
+        return Answer(graph.cast(best, "float32") if objective == "multi:softmax" else shares)
+    if len(classes) == 2 and objective != "multi:softmax":
+        raise cannot(f"it has two classes with XGBoost's objective {objective}")
+    return Answer(best, shares, classes)
+
+
+def _xgboost_trees(learner: dict[str, Any], rounds: int) -> tuple[list[Tree], list[int]]:
+    """The trees of the rounds, and the target of each, behind one tree a target from which the sums begin."""
+    gradient = learner["gradient_booster"]
+    kind, weights = gradient["name"], gradient.get("weight_drop")
+    if kind not in ("gbtree", "dart"):
+        raise cannot(f"it has XGBoost's booster {kind}")
+    model = gradient["gbtree"]["model"] if kind == "dart" else gradient["model"]
+    count = model["iteration_indptr"][rounds] if rounds else len(model["trees"])
+    targets = [int(target) for target in model["tree_info"][:count]]
+    if any("categories_nodes" in tree and len(tree["categories_nodes"]) for tree in model["trees"]):
+        raise cannot("it has XGBoost's splits by category")
+    if any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in model["trees"]):
+        raise cannot("it has XGBoost's trees with several outputs")
+    width = max(targets, default=0) + 1
+    trees = [constant(margin) for margin in _margins(learner, width)]
+    for number, tree in enumerate(model["trees"][:count]):
+        conditions = np.array(tree["split_conditions"], "float32")
+        leaves = conditions * np.float32(weights[number]) if weights is not None else conditions
+        children = (tree["left_children"], tree["right_children"], tree["split_indices"])
+        trees.append(from_nodes(*children, conditions, tree["default_left"], leaves))
+    return trees, [*range(width), *targets]
+
+
+def _margins(learner: dict[str, Any], width: int) -> list[float]:
+    """Where the sums begin: the base score, which is kept as the objective shows it."""
+    stored = json.loads(str(learner["learner_model_param"]["base_score"]))
+    scores = np.broadcast_to(np.array(stored, "float32"), (width,))
+    objective = learner["objective"]["name"]
+    if objective in _LOGISTIC:
+        return [float(-np.float32(math.log(np.float32(1) / score - np.float32(1)))) for score in scores]
+    return [math.log(score) if objective in _EXPONENTIAL else float(score) for score in scores]
+
+
+def lightgbm(graph: Graph, table: Piece, booster: Any, classes: Any) -> Answer:
+    """LightGBM's booster, in its own text. classes: a classifier's, else None. Raises ModelUnreadable."""
+    _check_width("LightGBM", table, booster.num_feature())
+    head, *blocks = booster.model_to_string().partition("\nend of trees\n")[0].split("\n\nTree=")
+    lines = dict(line.partition("=")[::2] for line in head.splitlines())
+    width = int(lines["num_tree_per_iteration"])
+    name, *options = lines.get("objective", "custom").split()
+    trees = [_lightgbm_tree(dict(line.partition("=")[::2] for line in block.splitlines())) for block in blocks]
+    scores = summed(graph, table.value, trees, [number % width for number in range(len(trees))])
+    if "average_output" in head.splitlines():
+        scores = graph.add("Div", scores, graph.constant(float(len(trees) // width)))
+    shares = _lightgbm_link(graph, scores, name, dict(option.partition(":")[::2] for option in options))
+    if classes is None:
+        return Answer(shares)
+    if width == 1:
+        shares = both(graph, shares, "float64")
+    return Answer(graph.add("ArgMax", shares, axis=1, keepdims=0), shares, classes)
+
+
+_LIGHTGBM_PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")
+
+
+def _lightgbm_link(graph: Graph, scores: str, objective: str, options: dict[str, str]) -> str:
+    """What the objective makes of the scores."""
+    if objective in _LIGHTGBM_PLAIN and "sqrt" not in options:
+        return scores
+    if objective in ("poisson", "gamma", "tweedie"):
+        return graph.exp(scores)
+    if objective == "multiclass":
+        return graph.softmax(scores)
+    if objective in ("binary", "multiclassova", "cross_entropy"):
+        slope = float(options.get("sigmoid", 1))
+        return sigmoid(graph, scores if slope == 1 else graph.add("Mul", scores, graph.constant(slope)))
+    raise cannot(f"it has LightGBM's objective {objective}{' with sqrt' if 'sqrt' in options else ''}")
+
+
+def _lightgbm_tree(tree: dict[str, str]) -> Tree:
+    leaves = np.array(tree["leaf_value"].split(), "float64")
+    if tree.get("is_linear", "0") != "0":
+        raise cannot("it has LightGBM's linear trees")
+    if len(leaves) == 1:
+        return constant(float(leaves[0]))
+    kinds = np.array(tree["decision_type"].split(), "int64")
+    threshold = np.array(tree["threshold"].split(), "float64")
+    missing = (kinds >> 2) & 3
+    if (kinds & 1).any():
+        raise cannot("it has LightGBM's splits by category")
+    if (missing == 1).any():
+        raise cannot("it has LightGBM's zeros that count as missing")
+    # Where a tree saw no missing value, LightGBM takes one for 0.
+    missing_left = np.where(missing == 0, threshold >= 0, (kinds & 2) > 0)
+    feature, left, right = (
+        np.array(tree[name].split(), "int64") for name in ("split_feature", "left_child", "right_child")
+    )
+    return Tree(feature, threshold, missing_left, left, right, leaves)
+
+
+def _check_width(library: str, table: Piece, columns: int) -> None:
+    if table.width != columns:
+        raise cannot(f"{library} takes {columns} columns, and would get {table.width}")
+
+
+def sigmoid(graph: Graph, scores: str, dtype: str = "float64") -> str:
+    """1 / (1 + e^-x), in that dtype."""
+    one = graph.constant(1.0, dtype)
+    return graph.add("Div", one, graph.add("Add", one, graph.exp(graph.add("Neg", scores), dtype)))
+
+
+def both(graph: Graph, share: str, dtype: str) -> str:
+    """The two classes' probabilities from the second one's, shape (rows, 1)."""
+    return graph.add("Concat", graph.add("Sub", graph.constant(1.0, dtype), share), share, axis=1)
+
+
+def _flat(graph: Graph, value: str) -> str:
+    return graph.add("Reshape", value, graph.constant([-1], "int64"))
