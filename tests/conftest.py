@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "trackers" in getattr(item, "fixturenames", ()):
             group = "test_tracking_server"
         elif group == "test_parity" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            group = f"{group} {item.callspec.params['case'].name}"
+            group = f"{group} {item.callspec.params['case'].id}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 

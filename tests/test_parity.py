@@ -10,6 +10,7 @@ import functools
 import io
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ import pytest
 
 import foretell as library
 from conftest import Server, foretell, model_path, rows_of, serving
+from foretell.config import ENGINES
 from foretell.models.load import FLAVOURS
 from foretell.registry.choose import KINDS, choose
 from foretell.registry.local import LocalRegistry
@@ -38,7 +40,8 @@ Table = tuple[list[str], list[list[Any]]]
 @dataclass(frozen=True)
 class Case:
     """A model of conftest's makers. flavour: the one that loads it. proba: whether it is asked for probabilities too.
-    ways: those that it is tried through; without any, all. files: whether files and pipes are among all."""
+    ways: those that it is tried through; without any, all. files: whether files and pipes are among all. engine: what
+    computes it; what is expected is the library's all the same. of: the model that it was compiled of."""
 
     name: str
     flavour: str
@@ -47,6 +50,12 @@ class Case:
     columns: int = 1
     ways: tuple[str, ...] = ()
     files: bool = True
+    engine: str = "native"
+    of: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.engine}".replace("/", "-").removesuffix("-native")
 
 
 CORE = ("python lists", "pandas", "pipe csv", "http data")
@@ -82,7 +91,38 @@ MODELS = [
     Case("mlflow3/python_params", "python_function", params='{"by": 0.5}', ways=CORE),
     Case("mlflow3/python_frame", "python_function", columns=3, ways=(*CORE, "pipe jsonl", "http dataframe_records")),
     Case("mlflow2/from_code", "python_function", ways=CORE),
+    Case("pipeline", "sklearn", proba=True, columns=3, engine="kernel"),
+    Case("logistic", "sklearn", proba=True, columns=4, ways=(*CORE, "http one by one"), engine="kernel"),
+    Case("nosignature", "sklearn", ways=("python lists", "http data"), engine="kernel"),
+    Case("two_outputs", "sklearn", columns=2, ways=CORE, engine="kernel"),
+    Case("params", "sklearn", params='{"return_std": true}', columns=2, ways=("pandas", "http data"), engine="kernel"),
+    Case("forest", "sklearn", proba=True, columns=4, ways=(*CORE, "http one by one"), engine="onnx"),
+    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, ways=CORE, engine="booster"),
+    Case("mlflow3/compiled", "foretell", proba=True, columns=4, ways=CORE, of="mlflow3/sklearn"),
+    Case("mlflow2/compiled", "foretell", proba=True, columns=4, ways=CORE, of="mlflow2/sklearn"),
 ]
+
+
+@pytest.fixture(scope="module")
+def compiled(flavours: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Path]:
+    """The cache of a model that was compiled for its engine; a compiled model's folder is made beside the others."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    @functools.cache
+    def made(case: Case) -> Path:
+        target = flavours / case.name
+        if case.of and not target.exists():
+            flags = ["-m", flavours / case.of, "--trust", "-o", target]
+            ran = foretell("models", "compile", *flags, FORETELL_CACHE=str(cache))
+            assert ran.code == 0, ran.err
+            shutil.copy(flavours / f"{case.of}.json", flavours / f"{case.name}.json")
+        elif case.engine != "native":
+            flags = ["-m", model_path(flavours, case.name), "--trust", "--engine", case.engine]
+            ran = foretell("models", "compile", *flags, FORETELL_CACHE=str(cache))
+            assert ran.code == 0, ran.err
+        return cache
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +132,11 @@ def servers(flavours: Path) -> Iterator[Callable[[Case], Server]]:
         up: dict[str, Server] = {}
 
         def server(case: Case) -> Server:
-            if case.name not in up:
+            if case.id not in up:
                 up.clear()
                 running.close()
-                up[case.name] = running.enter_context(serving("-m", model_path(flavours, case.name), "--trust"))
-            return up[case.name]
+                up[case.id] = running.enter_context(serving("-m", model_path(flavours, case.name), "--trust"))
+            return up[case.id]
 
         yield server
 
@@ -108,7 +148,7 @@ def expected(flavours: Path) -> Callable[[Case], list[list[Any]]]:
     @functools.cache
     def answers(case: Case) -> list[list[Any]]:
         _, rows = rows_of(flavours, case.name)
-        opened = library.load(str(model_path(flavours, case.name)), trust=True)
+        opened = library.load(str(model_path(flavours, case.of or case.name)), trust=True, engine="native")
         plain = _flat(opened.predict(rows, json.loads(case.params)))
         return plain if not case.proba else _beside(plain, opened.predict_proba(rows))
 
@@ -117,7 +157,7 @@ def expected(flavours: Path) -> Callable[[Case], list[list[Any]]]:
 
 def from_python(make: Callable[[Table], Any]) -> Callable[..., list[list[Any]]]:
     def way(case: Case, path: Path, rows: Table, server: Server | None) -> list[list[Any]]:
-        opened = library.load(str(path), trust=True)
+        opened = library.load(str(path), trust=True, engine=case.engine)
         params = json.loads(case.params)
         answers = _flat(opened.predict(make(rows), params))
         return answers if not case.proba else _beside(answers, opened.predict_proba(make(rows)))
@@ -232,7 +272,7 @@ def pairs() -> Iterator[Any]:
     for case in MODELS:
         for way in case.ways or [way for way in WAYS if case.files or not way.startswith(("file", "pipe"))]:
             if not refused(case, way):
-                yield pytest.param(case, way, id=f"{case.name.replace('/', '-')}-{way.replace(' ', '-')}")
+                yield pytest.param(case, way, id=f"{case.id}-{way.replace(' ', '-')}")
 
 
 @pytest.mark.parametrize(("case", "way"), pairs())
@@ -242,8 +282,12 @@ def test_every_way_gives_the_same_answers(
     flavours: Path,
     servers: Callable[[Case], Server],
     expected: Callable[[Case], list[list[Any]]],
+    compiled: Callable[[Case], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A row's answer does not depend on how it came, nor on which rows came with it."""
+    """A row's answer does not depend on how it came, on which rows came with it, nor on what computed it."""
+    monkeypatch.setenv("FORETELL_CACHE", str(compiled(case)))
+    monkeypatch.setenv("FORETELL_ENGINE", case.engine)
     path, rows = model_path(flavours, case.name), rows_of(flavours, case.name)
     got = WAYS[way](case, path, rows, servers(case) if way.startswith("http") else None)
     assert case.columns == len(got[0])
@@ -257,6 +301,7 @@ def test_every_format_and_flavour_has_a_row() -> None:
     assert set(FLAVOURS) == {case.flavour for case in MODELS}
     written = {(case.flavour, "mlflow2" if case.name.startswith("mlflow2/") else "mlflow3") for case in MODELS}
     assert set(itertools.product(FLAVOURS, ("mlflow2", "mlflow3"))) == written
+    assert {name for name in ENGINES if name != "auto"} == {case.engine for case in MODELS}
     assert set(KINDS) == {where.partition(" of ")[0] for where in REGISTRIES}
 
 

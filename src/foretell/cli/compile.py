@@ -57,7 +57,7 @@ def compile_(**given: Any) -> None:
         record = compile_model(found, again=given["again"], **how)
     show(known(resolved, given["registry"], read_as), as_json=given["as_json"])
     if target is not None:
-        name = record.chosen if given["engine"] == predictor.AUTO else given["engine"]
+        name = record.chosen if given["engine"] in (predictor.AUTO, NATIVE) else given["engine"]
         _save(proven.entry(resolved.digest, read_as).compiled(name), target, resolved.label, record.why)
 
 

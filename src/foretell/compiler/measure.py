@@ -13,8 +13,8 @@ _TURNS, _TURN_SECONDS, _MOST = 5, 0.03, 500
 
 
 def timed(predictors: Sequence[Predictor], rows: Batch, call: Call) -> list[dict[int, float]]:
-    """Seconds of a call by its rows, for each predictor. They take turns, so that what else goes on hits them alike, and
-    each calls many times in a turn, as a server does."""
+    """Seconds of a call by its rows, for each predictor. They take turns, so that what else goes on hits them alike,
+    and each calls many times in a turn, as a server does."""
     found: list[dict[int, float]] = [{} for _ in predictors]
     for size in SIZES:
         batch = _of_size(rows, size)
