@@ -11,7 +11,7 @@ import numpy as np
 from foretell.batch import Call, Output
 from foretell.kernels.node import Making, NotCovered, classes_of
 from foretell.kernels.product import Product, Shape
-from foretell.kernels.rows import NUMERIC, Rows, Sparse, check_finite, numbers, refused
+from foretell.kernels.rows import NUMERIC, Hot, Rows, Sparse, check_finite, numbers, refused
 
 _CELLS = 1 << 15
 """So many numbers at once stay in a processor's cache."""
@@ -73,12 +73,7 @@ class ProductBayes:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         if isinstance(rows, Sparse):
-            if self.over is not None or not np.isfinite(self.weights).all():
-                raise NotCovered("naive Bayes that binarizes, or has no smoothing, after columns that are kept sparse")
-            for part in rows.parts:
-                if isinstance(part, np.ndarray):
-                    check_finite(part)
-            joint = self._product(rows)  # type: ignore[attr-defined]
+            joint = self._product(self._sparse(rows))  # type: ignore[attr-defined]
         else:
             matrix = checked(rows, "naive Bayes")
             if self.over is not None:
@@ -87,6 +82,19 @@ class ProductBayes:
         if self.plus is not None:
             joint = joint + self.plus
         return classified(joint, self.classes, self._labels, call)  # type: ignore[attr-defined]
+
+    def _sparse(self, rows: Sparse) -> Sparse:
+        if not np.isfinite(self.weights).all():
+            raise NotCovered("naive Bayes without smoothing after columns that are kept sparse")
+        for part in rows.parts:
+            if isinstance(part, np.ndarray):
+                check_finite(part)
+        over = self.over
+        if over is None:
+            return rows
+        if not 0 <= over < 1:
+            raise NotCovered("such a threshold of naive Bayes after columns that are kept sparse")
+        return Sparse(tuple(p if isinstance(p, Hot) else (p > over).astype("float64") for p in rows.parts))
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,8 @@ def gaussian(estimator: Any, making: Making) -> GaussianBayes:
     constant = [-0.5 * np.sum(np.log(2.0 * np.pi * variance[at, :])) for at in range(len(variance))]
     prior = [np.log(share) for share in estimator.class_prior_]
     classes = classes_of(estimator)
-    return GaussianBayes(estimator.theta_, variance, np.array(prior), np.array(constant), classes, making.shape.order)
+    order = "C" if making.plain else making.shape.order
+    return GaussianBayes(estimator.theta_, variance, np.array(prior), np.array(constant), classes, order)
 
 
 def multinomial(estimator: Any, making: Making) -> ProductBayes:
@@ -207,6 +216,6 @@ def categorical(estimator: Any, making: Making) -> CategoryBayes:
 def _product(
     estimator: Any, making: Making, weights: np.ndarray, plus: np.ndarray | None, over: float | None = None
 ) -> ProductBayes:
-    shape = making.shape
+    shape = making.shape_for(weights.T)
     threshold = None if over is None else float(over)
     return ProductBayes(weights, plus, classes_of(estimator), shape.block, shape.order, threshold)

@@ -11,11 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.node import Making, NotCovered
+from foretell.kernels.node import BLOCK, Making, NotCovered
 from foretell.kernels.product import Product, Shape, as_in, multiplied
 from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
 
-_CHUNK = 256
 _WIDEST = 256
 """Columns that BLAS sums in one go on any processor, before it adds to what it was given."""
 _CELLS = 1 << 15
@@ -183,7 +182,7 @@ def _manhattan(matrix: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def means(estimator: Any, making: Making) -> NearestMean:
     """KMeans and MiniBatchKMeans. Raises NotCovered."""
     centers = _narrow(estimator.cluster_centers_, type(estimator).__name__)
-    return NearestMean(centers, _norms(centers), as_in(_CHUNK, centers.T).block)
+    return NearestMean(centers, _norms(centers), as_in(BLOCK, centers.T).block)
 
 
 def split_means(estimator: Any, making: Making) -> SplitMeans:
@@ -212,23 +211,24 @@ def split_means(estimator: Any, making: Making) -> SplitMeans:
 
 def centroids(estimator: Any, making: Making) -> NearestCentroid:
     """NearestCentroid. Raises NotCovered."""
-    places, classes, shape = estimator.centroids_, estimator.classes_, making.shape
-    if len(places) > _CHUNK:
-        raise NotCovered(f"NearestCentroid of more than {_CHUNK} classes")
+    places, classes = estimator.centroids_, estimator.classes_
+    if len(places) > BLOCK:
+        raise NotCovered(f"NearestCentroid of more than {BLOCK} classes")
     spread = np.where(estimator.within_class_std_dev_ != 0, estimator.within_class_std_dev_, 1.0)
     plus = np.array([2.0 * np.log(share) for share in estimator.class_prior_])
     over = places / spread
     even = bool(np.isclose(estimator.class_prior_, 1 / len(classes)).all())
-    if even and shape.order == "F":
-        raise NotCovered("NearestCentroid on columns that do not lie row by row")
+    if even and not making.plain:
+        raise NotCovered("NearestCentroid on rows of which it is not known how they lie in memory")
+    shape = making.shape_for(over[:1].T)
     scores = CentroidScores(over, _norms(over), spread, plus, shape.block, shape.order)
-    block = as_in(_CHUNK, places.T).block
+    block = as_in(BLOCK, places.T).block
     return NearestCentroid(places, np.vecdot(places, places), classes, estimator.metric, even, block, scores)
 
 
 def _any_number_alike(weights: np.ndarray) -> bool:
     """Whether products round alike for any number of rows: the library multiplies as many as there are in a half."""
-    return all(as_in(rows, weights).block < rows for rows in range(9, 48)) and as_in(_CHUNK, weights).block < _CHUNK
+    return all(as_in(rows, weights).block < rows for rows in range(9, 48)) and as_in(BLOCK, weights).block < BLOCK
 
 
 def _norms(centers: np.ndarray) -> np.ndarray:

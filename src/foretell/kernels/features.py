@@ -142,19 +142,21 @@ def principal(estimator: Any, making: Making) -> Projection:
     if estimator.whiten:
         scale = np.sqrt(estimator.explained_variance_)
         scale[scale < np.finfo(scale.dtype).eps] = np.finfo(scale.dtype).eps
-    return Projection(components, center, scale, ("float32",), making.shape.block, making.shape.order)
+    shape = making.shape_for(components.T)
+    return Projection(components, center, scale, ("float32",), shape.block, shape.order)
 
 
 def singular(estimator: Any, making: Making) -> Projection:
     """TruncatedSVD."""
-    return Projection(estimator.components_, None, None, NUMERIC, making.shape.block, making.shape.order)
+    shape = making.shape_for(estimator.components_.T)
+    return Projection(estimator.components_, None, None, NUMERIC, shape.block, shape.order)
 
 
 def unit_rows(estimator: Any, making: Making) -> UnitRows:
     """Normalizer. Raises NotCovered."""
     if not estimator.copy:
         raise NotCovered("Normalizer with copy=False, which writes into the rows that it is given")
-    return UnitRows(estimator.norm, making.shape.order)
+    return UnitRows(estimator.norm, "C" if making.plain else making.shape.order)
 
 
 def powers(estimator: Any, making: Making) -> Powers:

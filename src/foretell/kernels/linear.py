@@ -181,11 +181,13 @@ def regressor(estimator: Any, making: Making) -> LinearRegressor:
         if not link:
             raise NotCovered(f"{name} with a {kind}")
     spread = estimator.sigma_ if name == "BayesianRidge" and "return_std" in making.params else None
+    coef = _dense(estimator.coef_, name)
+    shape = making.shape_for(coef.T) if spread is None else making.shape
     return LinearRegressor(
-        _dense(estimator.coef_, name),
+        coef,
         np.asarray(estimator.intercept_),
-        making.shape.block,
-        making.shape.order,
+        shape.block,
+        shape.order,
         link,
         spread=spread,
         center=getattr(estimator, "X_offset_", None) if spread is not None else None,
@@ -199,12 +201,14 @@ def classifier(estimator: Any, making: Making) -> LinearClassifier:
     classes = classes_of(estimator)
     if name.startswith("RidgeClassifier") and estimator._label_binarizer.y_type_.startswith("multilabel"):
         raise NotCovered(f"{name} with several labels a row")
+    coef = _dense(estimator.coef_, name)
+    shape = making.shape_for(coef.T)
     return LinearClassifier(
-        _dense(estimator.coef_, name),
+        coef,
         np.asarray(estimator.intercept_),
         classes,
-        making.shape.block,
-        making.shape.order,
+        shape.block,
+        shape.order,
         _link(estimator, name, len(classes)),
     )
 

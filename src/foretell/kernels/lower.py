@@ -2,6 +2,7 @@
 estimator's attributes are read."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from foretell.kernels import (
@@ -94,16 +95,26 @@ STEPS: dict[str, Lowering] = {
 """Transformers by class name."""
 
 
+_PLAIN = (
+    *("MaxAbsScaler", "MinMaxScaler", "Normalizer", "PCA", "PolynomialFeatures", "PowerTransformer"),
+    *("QuantileTransformer", "RobustScaler", "StandardScaler", "TruncatedSVD"),
+)
+"""Transformers that leave a matrix in C order in C order."""
+
+
 def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
     """The kernel of a fitted estimator or Pipeline. frame: whether the library is given a frame, if there are names.
 
     Raises NotCovered.
     """
     *steps, last = _chain(estimator)
+    head = replace(making, plain=making.plain and not frame and all(map(_is_plain, steps)))
     if making.params and type(last).__name__ != "BayesianRidge":
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
     return Kernel(
-        tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame and making.names is not None
+        tuple(columns.chain(steps, replace(making, plain=head.plain), step_of)),
+        _of(last, HEADS, head),
+        frame and making.names is not None,
     )
 
 
@@ -141,6 +152,12 @@ def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
         return table[name](estimator, making)
     except AttributeError as error:
         raise NotCovered(f"{name}, which is not as scikit-learn fits it: {error}") from error
+
+
+def _is_plain(step: Any) -> bool:
+    """Whether a step of a pipeline leaves a matrix as it lies."""
+    passed = step is None or isinstance(step, str)
+    return passed or (type(step).__name__ in _PLAIN and getattr(step, "order", "C") == "C")
 
 
 def _is_theirs(estimator: Any) -> bool:
