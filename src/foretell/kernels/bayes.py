@@ -36,7 +36,8 @@ class GaussianBayes:
         object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        matrix = checked(rows, "GaussianNB")
+        # numpy sums by how numbers lie, which its differences take over from the rows.
+        matrix = np.ascontiguousarray(checked(rows, "GaussianNB"))
         step = max(_CELLS // self.mean.size, 1)
         if len(matrix) <= step:
             joint = self._joint(matrix)

@@ -134,14 +134,17 @@ class CentroidScores:
 
     def of(self, matrix: np.ndarray, metric: str) -> np.ndarray:
         """Shape (rows, classes), the larger the likelier."""
-        matrix = matrix / self.spread
+        matrix = np.ascontiguousarray(matrix) / self.spread
         check_finite(matrix)
         if metric == "manhattan":
             away = _manhattan(matrix, self.centroids)
         else:
             away = np.hstack([product(matrix) for product in self._products])  # type: ignore[attr-defined]
             away *= -2
-            away += np.einsum("ij,ij->i", matrix, matrix)[:, np.newaxis]
+            if self.order == "C":
+                away += _norms(matrix)[:, np.newaxis]
+            else:
+                away += np.add.accumulate(matrix * matrix, axis=1)[:, -1:]
             away += self.norms
             np.maximum(away, 0, out=away)
             np.sqrt(away, out=away)

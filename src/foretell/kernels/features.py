@@ -58,7 +58,7 @@ class UnitRows:
     def transform(self, rows: Rows) -> Rows:
         if isinstance(rows, Sparse):
             raise NotCovered("Normalizer after columns that are kept sparse")
-        matrix = numbers(rows, keeps=FINITE_KEPT)
+        matrix = np.ascontiguousarray(numbers(rows, keeps=FINITE_KEPT))
         check_finite(matrix)
         norms = self._norms(matrix)
         norms[norms < 10 * np.finfo(norms.dtype).eps] = 1.0
