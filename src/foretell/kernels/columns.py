@@ -178,7 +178,7 @@ def _placed(estimator: Any, places: list[int], making: Making) -> tuple[int, ...
 def _branch(
     part: Any, columns: tuple[int, ...] | None, weight: float | int | None, making: Making, lower: Lower
 ) -> Branch:
-    if _writes(part):
+    if writes(part):
         raise NotCovered(f"{type(part).__name__} with copy=False beside others")
     if weight is not None and type(weight) not in (float, int):
         raise NotCovered(f"a weight that is a {type(weight).__name__}")
@@ -188,10 +188,10 @@ def _branch(
     return Branch(columns, lower(part, replace(making, names=names)), weight)
 
 
-def _writes(part: Any) -> bool:
+def writes(part: Any) -> bool:
     """Whether a transformer may write into what it is given, which others are given too."""
     inner = [step for _, step in getattr(part, "steps", None) or getattr(part, "transformer_list", None) or ()]
-    return getattr(part, "copy", True) is False or any(map(_writes, inner))
+    return getattr(part, "copy", True) is False or any(map(writes, inner))
 
 
 def _beside(name: str, branches: list[Branch], sparse: bool | None) -> Branches:

@@ -75,14 +75,17 @@ class LinearClassifier:
         return bool(self.link)
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        scores = self._product(checked(rows)) + self.intercept  # type: ignore[attr-defined]
-        if scores.ndim == 2 and scores.shape[1] == 1:
-            scores = scores[:, 0]
+        scores = self.scores(rows)
         picked = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
         predicted = Output("", self.classes[picked])
         if not call.proba:
             return (predicted,)
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
+
+    def scores(self, rows: Rows) -> np.ndarray:
+        """Shape (rows,) for two classes, else (rows, classes). Raises RowRefused."""
+        scores: np.ndarray = self._product(checked(rows)) + self.intercept  # type: ignore[attr-defined]
+        return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
 def checked(rows: Rows) -> np.ndarray | Sparse:
@@ -178,11 +181,13 @@ def regressor(estimator: Any, making: Making) -> LinearRegressor:
         if not link:
             raise NotCovered(f"{name} with a {kind}")
     spread = estimator.sigma_ if name == "BayesianRidge" and "return_std" in making.params else None
+    coef = _dense(estimator.coef_, name)
+    shape = making.shape_for(coef.T) if spread is None else making.shape
     return LinearRegressor(
-        _dense(estimator.coef_, name),
+        coef,
         np.asarray(estimator.intercept_),
-        making.shape.block,
-        making.shape.order,
+        shape.block,
+        shape.order,
         link,
         spread=spread,
         center=getattr(estimator, "X_offset_", None) if spread is not None else None,
@@ -196,12 +201,14 @@ def classifier(estimator: Any, making: Making) -> LinearClassifier:
     classes = classes_of(estimator)
     if name.startswith("RidgeClassifier") and estimator._label_binarizer.y_type_.startswith("multilabel"):
         raise NotCovered(f"{name} with several labels a row")
+    coef = _dense(estimator.coef_, name)
+    shape = making.shape_for(coef.T)
     return LinearClassifier(
-        _dense(estimator.coef_, name),
+        coef,
         np.asarray(estimator.intercept_),
         classes,
-        making.shape.block,
-        making.shape.order,
+        shape.block,
+        shape.order,
         _link(estimator, name, len(classes)),
     )
 

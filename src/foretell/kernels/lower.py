@@ -2,9 +2,25 @@
 estimator's attributes are read."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from foretell.kernels import binning, columns, encoding, imputing, linear, scaling, selecting
+from foretell.kernels import (
+    bayes,
+    binning,
+    clusters,
+    columns,
+    distributions,
+    encoding,
+    features,
+    imputing,
+    linear,
+    machines,
+    meta,
+    scaling,
+    selecting,
+    targets,
+)
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
 
@@ -24,6 +40,26 @@ _CLASSIFIERS = (
 HEADS: dict[str, Lowering] = {
     **dict.fromkeys(_REGRESSORS.split(), linear.regressor),
     **dict.fromkeys(_CLASSIFIERS.split(), linear.classifier),
+    **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
+    **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
+    "BernoulliNB": bayes.bernoulli,
+    "BisectingKMeans": clusters.split_means,
+    "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
+    "CategoricalNB": bayes.categorical,
+    "ComplementNB": bayes.complement,
+    "DummyClassifier": targets.same_class,
+    "DummyRegressor": targets.same_number,
+    "GaussianNB": bayes.gaussian,
+    "KMeans": clusters.means,
+    "MiniBatchKMeans": clusters.means,
+    "MultinomialNB": bayes.multinomial,
+    "MultiOutputClassifier": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
+    "MultiOutputRegressor": lambda estimator, making: meta.one_an_output(estimator, making, kernel_of),
+    "NearestCentroid": clusters.centroids,
+    "OneVsRestClassifier": lambda estimator, making: meta.one_a_class(estimator, making, kernel_of),
+    "TransformedTargetRegressor": lambda estimator, making: targets.turned_back(estimator, making, kernel_of),
+    "VotingClassifier": lambda estimator, making: meta.voting(estimator, making, kernel_of),
+    "VotingRegressor": lambda estimator, making: meta.voting(estimator, making, kernel_of),
 }
 """Predictors by class name."""
 
@@ -42,15 +78,28 @@ STEPS: dict[str, Lowering] = {
     "MaxAbsScaler": scaling.max_abs,
     "MinMaxScaler": scaling.min_max,
     "MissingIndicator": imputing.indicator,
+    "Normalizer": features.unit_rows,
     "OneHotEncoder": encoding.one_hot,
     "OrdinalEncoder": encoding.ordinal,
+    "PCA": features.principal,
     "Pipeline": lambda estimator, making: columns.pipeline(estimator, making, step_of),
+    "PolynomialFeatures": features.powers,
+    "PowerTransformer": distributions.power,
+    "QuantileTransformer": distributions.quantile,
     "RobustScaler": scaling.robust,
     "SimpleImputer": imputing.imputer,
     "StandardScaler": scaling.standard,
     "TargetEncoder": encoding.target,
+    "TruncatedSVD": features.singular,
 }
 """Transformers by class name."""
+
+
+_PLAIN = (
+    *("MaxAbsScaler", "MinMaxScaler", "Normalizer", "PCA", "PolynomialFeatures", "PowerTransformer"),
+    *("QuantileTransformer", "RobustScaler", "StandardScaler", "TruncatedSVD"),
+)
+"""Transformers that leave a matrix in C order in C order."""
 
 
 def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
@@ -59,11 +108,23 @@ def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
     Raises NotCovered.
     """
     *steps, last = _chain(estimator)
+    head = replace(making, plain=making.plain and not frame and all(map(_is_plain, steps)))
     if making.params and type(last).__name__ != "BayesianRidge":
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
     return Kernel(
-        tuple(columns.chain(steps, making, step_of)), _of(last, HEADS, making), frame and making.names is not None
+        tuple(columns.chain(steps, replace(making, plain=head.plain), step_of)),
+        _of(last, HEADS, head),
+        frame and making.names is not None,
     )
+
+
+def kernel_of(estimator: Any, making: Making) -> Kernel:
+    """The kernel of a member of another model. Raises NotCovered."""
+    if type(estimator).__name__ == "FrozenEstimator" and _is_theirs(estimator):
+        estimator = estimator.estimator
+    if columns.writes(estimator):
+        raise NotCovered(f"{type(estimator).__name__} with copy=False beside others")
+    return lower(estimator, making, frame=False)
 
 
 def step_of(transformer: Any, making: Making) -> Step | None:
@@ -91,6 +152,12 @@ def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
         return table[name](estimator, making)
     except AttributeError as error:
         raise NotCovered(f"{name}, which is not as scikit-learn fits it: {error}") from error
+
+
+def _is_plain(step: Any) -> bool:
+    """Whether a step of a pipeline leaves a matrix as it lies."""
+    passed = step is None or isinstance(step, str)
+    return passed or (type(step).__name__ in _PLAIN and getattr(step, "order", "C") == "C")
 
 
 def _is_theirs(estimator: Any) -> bool:

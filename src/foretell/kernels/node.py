@@ -7,9 +7,14 @@ estimator.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from foretell.batch import Call, Output
-from foretell.kernels.product import Shape
+from foretell.kernels.product import Shape, as_in
 from foretell.kernels.rows import Rows
+
+BLOCK = 256
+"""So many rows the library is given at a time, where it is given a matrix."""
 
 
 class Step(Protocol):
@@ -38,11 +43,19 @@ class NotCovered(Exception):
 @dataclass(frozen=True)
 class Making:
     """How a kernel is made. shape: of its products. names: of the columns that come in, where they have names. params:
-    what the model's predict is given besides rows."""
+    what the model's predict is given besides rows. plain: whether the library has rows as one matrix in C order, in its
+    blocks of BLOCK."""
 
     shape: Shape = Shape()
     names: tuple[str, ...] | None = None
     params: tuple[str, ...] = ()
+    plain: bool = True
+
+    def shape_for(self, weights: np.ndarray) -> Shape:
+        """The shape of a product with weights, (columns, outputs) or (columns,). Where it is known how rows lie, it is
+        the library's own, or a smaller one that rounds alike: a trial on rows would not see the bits of a model that
+        only tells labels."""
+        return as_in(BLOCK, weights) if self.plain else self.shape
 
 
 def classes_of(estimator: Any) -> Any:

@@ -31,6 +31,26 @@ _AT_ONCE = 1 << 12
 """So many terms of a sum of rows that are mostly zero are made at once."""
 
 
+def as_in(rows: int, weights: np.ndarray) -> Shape:
+    """The smallest shape that rounds as one block of so many rows in C order does, found by trying. weights: shape
+    (columns, outputs) or (columns,)."""
+    whole = Shape(rows, "C")
+    for shape in SHAPES:
+        if shape.order == "C" and shape.block < rows and _alike(shape, whole, weights):
+            return shape
+    return whole
+
+
+def _alike(shape: Shape, other: Shape, weights: np.ndarray) -> bool:
+    """Whether two shapes give the same bits, for rows of the weights' own dtype and for doubles."""
+    trial = np.random.default_rng(0).normal(size=(other.block, len(weights)))
+    rows = [trial.astype(weights.dtype), trial]
+    return all(
+        np.array_equal(multiplied(each, weights, shape), multiplied(each, weights, other), equal_nan=True)
+        for each in rows
+    )
+
+
 @dataclass(frozen=True)
 class Product:
     """rows @ coef.T. coef: shape (outputs, columns), or (columns,) for one number a row, in the library's own memory

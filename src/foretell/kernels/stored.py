@@ -17,33 +17,65 @@ import msgspec
 import numpy as np
 
 from foretell.errors import ModelUnreadable
+from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
 from foretell.kernels.binning import Bins, Threshold
+from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
 from foretell.kernels.columns import Branch, Branches, Chain
+from foretell.kernels.distributions import Quantiles, YeoJohnson
 from foretell.kernels.encoding import Numbered, OneHot
+from foretell.kernels.features import Powers, Projection, UnitRows
 from foretell.kernels.imputing import Imputer, Indicator
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import LinearClassifier, LinearRegressor
+from foretell.kernels.machines import Machine, MachineClassifier, MachineRegressor
+from foretell.kernels.meta import Calibrated, Calibration, Member, OneAClass, OneAnOutput, VotingClasses, VotingNumbers
 from foretell.kernels.node import Head, Step
 from foretell.kernels.scaling import Scaler
 from foretell.kernels.selecting import Selected
+from foretell.kernels.targets import Back, Constant, TurnedBack
 
 NODES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
+        Back,
         Bins,
         Branch,
         Branches,
+        Calibrated,
+        Calibration,
+        CategoryBayes,
+        CentroidScores,
         Chain,
+        Constant,
+        GaussianBayes,
         Imputer,
         Indicator,
         Kernel,
         LinearClassifier,
         LinearRegressor,
+        Machine,
+        MachineClassifier,
+        MachineRegressor,
+        Member,
+        NearestCentroid,
+        NearestMean,
         Numbered,
+        OneAClass,
+        OneAnOutput,
         OneHot,
+        Powers,
+        ProductBayes,
+        Projection,
+        Quantiles,
         Scaler,
         Selected,
+        SplitMeans,
         Threshold,
+        TurnedBack,
+        UnitRows,
+        VotingClasses,
+        VotingNumbers,
+        YeoJohnson,
     )
 }
 """All that a kernel may be made of, by name."""
