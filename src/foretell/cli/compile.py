@@ -1,6 +1,9 @@
 """`foretell models compile`: makes the engines that could predict in a library's place, proves and measures them."""
 
+import os
 import shutil
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from foretell.registry.resolve import resolve
     is_flag=True,
     help="Compile a model that is not trusted: its code runs where it sees nothing and reaches nobody.",
 )
+@click.option("--beside", is_flag=True, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Tell what was found as JSON.")
 def compile_(**given: Any) -> None:
     """Make a faster engine for a model, and prove that it answers the same.
@@ -43,6 +47,8 @@ def compile_(**given: Any) -> None:
 
     A pickle runs code when it is loaded, so compiling one needs trust, or --sandbox.
     """
+    if given["beside"]:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     target: Path | None = given["output_path"]
     if target is not None and target.exists():
         raise UsageError(f"{target} is there already", "Give a new folder, or remove it")
@@ -59,6 +65,12 @@ def compile_(**given: Any) -> None:
     if target is not None:
         name = record.chosen if given["engine"] in (predictor.AUTO, NATIVE) else given["engine"]
         _save(proven.entry(resolved.digest, read_as).compiled(name), target, resolved.label, record.why)
+
+
+def _end_with_stdin() -> None:
+    """Of a process that works beside a server: it ends with the server, however that ends."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _save(folder: Path | None, target: Path, label: str, why: str) -> None:

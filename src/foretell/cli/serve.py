@@ -111,7 +111,7 @@ def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:
     )
     flags = [(f"--{name}", given[name]) for name in ("schema", "registry") if given[name]]
     flags += [("--cast", one) for one in given["cast"]]
-    command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--json", "--engine", AUTO]
+    command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--beside", "--json", "--engine", AUTO]
     command += ["-m", pinned(found, given["model_uri"]), *(part for flag in flags for part in flag)]
     trusted = found.compiled is None and found.settled.trusted
     environment = {**os.environ, **({"FORETELL_TRUST": predictor.resolved.digest} if trusted else {})}

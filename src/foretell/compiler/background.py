@@ -15,7 +15,7 @@ from foretell.models.proven import Entry
 from foretell.predictor import Predictor
 
 _LOOK_SECONDS = 2.0
-_NICE = 10
+_NICE = 5
 
 
 class Background:
@@ -66,7 +66,7 @@ class Background:
     def _compiled(self, command: list[str]) -> bool:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=self._environment,
