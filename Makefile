@@ -13,7 +13,7 @@ demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: check $(VENV)/.mlflow2
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/ruff format --check .

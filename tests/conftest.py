@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tracking import Tracking, free_port
 
@@ -24,15 +25,18 @@ COMMAND = [sys.executable, "-m", "foretell"]
 PATIENCE = 60.0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several test processes, what shares a server stays in one: a file, in the parity table a model."""
-    for item in items:
-        group = item.path.stem
-        if "trackers" in getattr(item, "fixturenames", ()):
-            group = "test_tracking_server"
-        elif group == "test_parity" and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            group = f"{group} {item.callspec.params['case'].id}"
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Grouped(LoadScopeScheduling):
+    """What shares a server stays in one of several test processes: a file, in the parity table a model."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if "every_registry" in test:
+            return "tests/test_tracking_server.py"
+        return f"{file} {test.partition(':')[0]}" if file.endswith("test_parity.py") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Grouped:
+    return _Grouped(config, log)
 
 
 @pytest.fixture(autouse=True)

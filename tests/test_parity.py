@@ -272,7 +272,7 @@ def pairs() -> Iterator[Any]:
     for case in MODELS:
         for way in case.ways or [way for way in WAYS if case.files or not way.startswith(("file", "pipe"))]:
             if not refused(case, way):
-                yield pytest.param(case, way, id=f"{case.id}-{way.replace(' ', '-')}")
+                yield pytest.param(case, way, id=f"{case.id}:{way.replace(' ', '-')}")
 
 
 @pytest.mark.parametrize(("case", "way"), pairs())

@@ -23,6 +23,11 @@ class Cost:
         self._rows_rows = self._rows_rows * _MEMORY + rows * rows
         self._rows_seconds = self._rows_seconds * _MEMORY + rows * seconds
 
+    @property
+    def each(self) -> float:
+        """Seconds of a row, on the average of the recent calls; 0 before the first."""
+        return self._seconds / self._rows if self._rows else 0.0
+
     def of(self, rows: int) -> float:
         """The expected seconds of a call; infinite before the first."""
         if not self._n:

@@ -1,7 +1,9 @@
 """What a batch job does about its engine: holds it against the library on the first real rows, and compiles one when
 the rows ahead make it pay."""
 
+import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -89,10 +91,17 @@ class Watch:
 
     def _pays(self, ahead: int) -> bool:
         """Whether what the rows ahead would save is more than what a compilation takes, by what calls cost so far."""
-        cost = self._predictor.cost
-        each = cost.of(_CHECKED) / _CHECKED
-        price = _PROOF_SECONDS + _PROOF_ROWS * each + _PROOF_CALLS * cost.of(1)
-        return ahead * each * _SAVED > price * _WORTH
+        each = self._predictor.cost.each
+        saved, price = ahead * each * _SAVED / _WORTH, _PROOF_SECONDS + _PROOF_ROWS * each
+        return saved > price and saved > price + _PROOF_CALLS * self._one_row
+
+    @cached_property
+    def _one_row(self) -> float:
+        """Seconds that the library takes for a row alone."""
+        batch, call = self._first or (self._predictor.example(), Call())
+        started = time.perf_counter()
+        verify.outcomes(self._predictor, batch[:1], call)
+        return time.perf_counter() - started
 
     def _proves(self, native: Predictor, engine: Predictor, label: str) -> bool:
         """Whether an engine answers the first rows as the library does; if not, nobody uses it any more."""

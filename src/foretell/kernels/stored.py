@@ -6,6 +6,7 @@ Source of the array format: https://numpy.org/doc/stable/reference/generated/num
 
 import dataclasses
 import functools
+import importlib
 import math
 import tokenize
 import types
@@ -17,68 +18,28 @@ import msgspec
 import numpy as np
 
 from foretell.errors import ModelUnreadable
-from foretell.kernels.bayes import CategoryBayes, GaussianBayes, ProductBayes
-from foretell.kernels.binning import Bins, Threshold
-from foretell.kernels.clusters import CentroidScores, NearestCentroid, NearestMean, SplitMeans
-from foretell.kernels.columns import Branch, Branches, Chain
-from foretell.kernels.distributions import Quantiles, YeoJohnson
-from foretell.kernels.encoding import Numbered, OneHot
-from foretell.kernels.features import Powers, Projection, UnitRows
-from foretell.kernels.imputing import Imputer, Indicator
 from foretell.kernels.kernel import Kernel
-from foretell.kernels.linear import LinearClassifier, LinearRegressor
-from foretell.kernels.machines import Machine, MachineClassifier, MachineRegressor
-from foretell.kernels.meta import Calibrated, Calibration, Member, OneAClass, OneAnOutput, VotingClasses, VotingNumbers
 from foretell.kernels.node import Head, Step
-from foretell.kernels.scaling import Scaler
-from foretell.kernels.selecting import Selected
-from foretell.kernels.targets import Back, Constant, TurnedBack
 
-NODES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        Back,
-        Bins,
-        Branch,
-        Branches,
-        Calibrated,
-        Calibration,
-        CategoryBayes,
-        CentroidScores,
-        Chain,
-        Constant,
-        GaussianBayes,
-        Imputer,
-        Indicator,
-        Kernel,
-        LinearClassifier,
-        LinearRegressor,
-        Machine,
-        MachineClassifier,
-        MachineRegressor,
-        Member,
-        NearestCentroid,
-        NearestMean,
-        Numbered,
-        OneAClass,
-        OneAnOutput,
-        OneHot,
-        Powers,
-        ProductBayes,
-        Projection,
-        Quantiles,
-        Scaler,
-        Selected,
-        SplitMeans,
-        Threshold,
-        TurnedBack,
-        UnitRows,
-        VotingClasses,
-        VotingNumbers,
-        YeoJohnson,
-    )
+_MODULES = {
+    "bayes": "CategoryBayes GaussianBayes ProductBayes",
+    "binning": "Bins Threshold",
+    "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
+    "columns": "Branch Branches Chain",
+    "distributions": "Quantiles YeoJohnson",
+    "encoding": "Numbered OneHot",
+    "features": "Powers Projection UnitRows",
+    "imputing": "Imputer Indicator",
+    "linear": "LinearClassifier LinearRegressor",
+    "machines": "Machine MachineClassifier MachineRegressor",
+    "meta": "Calibrated Calibration Member OneAClass OneAnOutput VotingClasses VotingNumbers",
+    "scaling": "Scaler",
+    "selecting": "Selected",
+    "targets": "Back Constant TurnedBack",
+    "kernel": "Kernel",
 }
-"""All that a kernel may be made of, by name."""
+NODES = {name: module for module, names in _MODULES.items() for name in names.split()}
+"""All that a kernel may be made of, by name, and the modules of this room where they are, imported when one is met."""
 
 FORMAT = 1
 _FILE = "kernel.json"
@@ -172,7 +133,8 @@ def _decoded(value: Any, arrays: list[np.ndarray], hint: Any, depth: int) -> Any
 
 
 def _node(value: dict[str, Any], arrays: list[np.ndarray], depth: int) -> Any:
-    kind = NODES[value["node"]]
+    name = value["node"]
+    kind = getattr(importlib.import_module(f"foretell.kernels.{NODES[name]}"), name)
     hints = _hints(kind)
     if set(value["fields"]) != set(hints):
         raise ValueError(f"a {kind.__name__} with other fields")
