@@ -69,7 +69,8 @@ def table(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the rows that it is trained on, and how they come. target: what is learnt of the classes."""
+    """A model, the rows that it is trained on, and how they come. target: what is learnt of the classes. varies:
+    whether a processor decides if it is covered."""
 
     name: str
     model: Any
@@ -78,6 +79,7 @@ class Case:
     kind: str = "double"
     trained: str = "float64"
     frame: bool = False
+    varies: bool = False
 
     def reference(self) -> Reference:
         rows, classes = table(self.rows)
@@ -191,7 +193,7 @@ def bayes() -> list[Case]:
         Case("Gauss, whole numbers", GaussianNB(), "counts", kind="long", trained="float32"),
         Case("without smoothing", MultinomialNB(alpha=0, force_alpha=True), "digits"),
         Case("one class", ComplementNB(), "counts", lambda classes: classes * 0),
-        Case("Bernoulli of flags", BernoulliNB(binarize=None), "counts", kind="boolean"),
+        Case("Bernoulli of flags", BernoulliNB(binarize=None), "counts", kind="boolean", trained="bool"),
         Case("Bernoulli, a threshold that float32 rounds", BernoulliNB(binarize=0.1), "counts", kind="float"),
         Case("categories", CategoricalNB(), "counts", named),
         Case("categories, whole numbers", CategoricalNB(min_categories=12), "counts", two, kind="long"),
@@ -203,11 +205,15 @@ def clusters() -> list[Case]:
     return [
         Case("k-means", few),
         Case("k-means, wide", wide, "digits"),
-        Case("k-means, float32", wide, "digits", kind="float", trained="float32"),
+        Case("k-means, float32", few, "wine", kind="float", trained="float32"),
+        Case("k-means, wide, float32", wide, "digits", kind="float", trained="float32", varies=True),
         Case("k-means, whole numbers", few, "counts", kind="long"),
         Case("k-means, one cluster", KMeans(1), "iris"),
         Case("k-means in small batches", MiniBatchKMeans(8, n_init=1, random_state=0), "digits"),
-        Case("k-means by halves", BisectingKMeans(6, random_state=0)),
+        *(
+            Case(f"k-means by halves, of {rows}", BisectingKMeans(6, random_state=0), rows, varies=True)
+            for rows in ("iris", "wine", "digits")
+        ),
         *(
             Case(f"centroids, {name}, of {rows}", NearestCentroid(**options), rows, target)
             for rows, target in (("iris", named), ("wine", two), ("digits", same))
@@ -409,7 +415,11 @@ CASES = bayes() + clusters() + machines() + made_features() + models_of_models()
 def test_a_kernel_answers_as_the_library(case: Case, tmp_path: Path) -> None:
     """Every bit, label and name is the library's for a row alone, in 32 and in 4,096, and the same rows are refused."""
     found = case.reference()
-    predictor = equal(found, tmp_path)
+    try:
+        predictor = equal(found, tmp_path)
+    except NotCovered:
+        assert case.varies
+        return
     call = found.call
 
     assert found.alone == [said(predictor, found.special[at : at + 1], call) for at in range(found.special.rows)]
@@ -484,10 +494,3 @@ def test_centers_of_another_dtype_fail_as_the_library_s() -> None:
     rows = batch(table("iris")[0].astype("float32"))
     for engine in (SklearnEngine(fitted), kernel):
         assert "PredictionError" == said(behind(engine, None, signature), rows, Call())
-
-
-def test_halves_of_many_columns_are_not_covered() -> None:
-    """The library multiplies as many rows as a half has, and many columns round by that number."""
-    fitted = BisectingKMeans(3, random_state=0).fit(table("digits")[0])
-    with pytest.raises(NotCovered, match="depend on the rows beside it"):
-        lower.lower(fitted, Making(), frame=False)

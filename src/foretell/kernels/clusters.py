@@ -17,6 +17,8 @@ from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
 
 _WIDEST = 256
 """Columns that BLAS sums in one go on any processor, before it adds to what it was given."""
+_THREADED = 1 << 18
+"""The number of multiplications above which OpenBLAS may use several threads."""
 _CELLS = 1 << 15
 """So many numbers at once stay in a processor's cache."""
 _LARGEST = np.finfo("float64").max
@@ -185,7 +187,7 @@ def _manhattan(matrix: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def means(estimator: Any, making: Making) -> NearestMean:
     """KMeans and MiniBatchKMeans. Raises NotCovered."""
     centers = _narrow(estimator.cluster_centers_, type(estimator).__name__)
-    return NearestMean(centers, _norms(centers), as_in(BLOCK, centers.T).block)
+    return NearestMean(centers, _norms(centers), _block(centers, type(estimator).__name__))
 
 
 def split_means(estimator: Any, making: Making) -> SplitMeans:
@@ -225,8 +227,16 @@ def centroids(estimator: Any, making: Making) -> NearestCentroid:
         raise NotCovered("NearestCentroid on rows of which it is not known how they lie in memory")
     shape = making.shape_for(over[:1].T)
     scores = CentroidScores(over, _norms(over), spread, plus, shape.block, shape.order)
-    block = as_in(BLOCK, places.T).block
+    block = _block(places, "NearestCentroid")
     return NearestCentroid(places, np.vecdot(places, places), classes, estimator.metric, even, block, scores)
+
+
+def _block(centers: np.ndarray, name: str) -> int:
+    """How many rows to multiply so that they round as the library's block, which it multiplies in one thread."""
+    block = as_in(BLOCK, centers.T).block
+    if block == BLOCK and BLOCK * centers.size > _THREADED:
+        raise NotCovered(f"{name} with products that may round by the number of threads")
+    return block
 
 
 def _any_number_alike(weights: np.ndarray) -> bool:

@@ -34,10 +34,10 @@ _AT_ONCE = 1 << 12
 def as_in(rows: int, weights: np.ndarray) -> Shape:
     """The smallest shape that rounds as one block of so many rows in C order does, found by trying. weights: shape
     (columns, outputs) or (columns,)."""
-    whole = Shape(rows, "C")
-    for shape in SHAPES:
-        if shape.order == "C" and shape.block < rows and _alike(shape, whole, weights):
-            return shape
+    whole = Shape(rows)
+    for block in (8, 32, 64, 128):
+        if block < rows and _alike(Shape(block), whole, weights):
+            return Shape(block)
     return whole
 
 
