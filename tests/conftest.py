@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import functools
 import http.client
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -268,3 +270,39 @@ def _reader(stream: Any, take: Callable[[str], Any]) -> threading.Thread:
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
+
+
+@pytest.fixture
+def automatic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Engines are chosen as they are for a user, from an empty cache of the test's own."""
+    monkeypatch.delenv("FORETELL_ENGINE")
+    monkeypatch.setenv("FORETELL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def ready(flavours: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Puts a model that was compiled into the test's cache; each is compiled once, in this process."""
+    from engines import place_of
+    from foretell import predictor
+    from foretell.compiler.compile import compile_model
+
+    caches = tmp_path_factory.mktemp("caches")
+
+    @functools.cache
+    def made(model: Path) -> Path:
+        cache = caches / model.name
+        before, os.environ["FORETELL_CACHE"] = os.environ["FORETELL_CACHE"], str(cache)
+        try:
+            compile_model(predictor.find(str(model), trust=True, engine="native"))
+        finally:
+            os.environ["FORETELL_CACHE"] = before
+        return cache
+
+    def copied(model: Path, *, seen: bool = True) -> Any:
+        shutil.copytree(made(model), os.environ["FORETELL_CACHE"], dirs_exist_ok=True)
+        place = place_of(model)
+        if seen:
+            place.saw(1)
+        return place
+
+    return copied

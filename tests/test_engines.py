@@ -1,14 +1,8 @@
 """Engines: proven equal before they are used, the same in both ways, and given up by both when a row says otherwise."""
 
-import csv
-import functools
-import io
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 
-import foretell as library
-from conftest import COMMAND, PATIENCE, Lines, _reader, foretell, model_path, rows_of, serving
+from conftest import PATIENCE, foretell, model_path, rows_of, serving
+from engines import Ready, compile_, place_of, predicted, write_rows
 from foretell import predictor
 from foretell.batch import Answers, Batch, Call, Output
 from foretell.compiler import candidates, verify
@@ -29,72 +23,12 @@ from foretell.compiler.compile import calls_of, compile_model
 from foretell.compiler.draw import ROWS, draw
 from foretell.compiler.watch import Watch
 from foretell.config import ENGINES
-from foretell.errors import ModelError, RowRefused
-from foretell.kernels import stored
-from foretell.models import compiled, mlmodel, proven, requirements
+from foretell.errors import RowRefused
+from foretell.models import compiled, mlmodel, proven
 from foretell.models.load import Loaded, Settled
 from foretell.predictor import Predictor
 
-
-@pytest.fixture(autouse=True)
-def _automatic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("FORETELL_ENGINE")
-    monkeypatch.setenv("FORETELL_CACHE", str(tmp_path / "cache"))
-
-
-def compile_(model: Path, *arguments: object) -> dict[str, Any]:
-    """The command, and what it tells."""
-    ran = foretell("models", "compile", "-m", model, "--json", *arguments)
-    assert 0 == ran.code, ran.err
-    told: dict[str, Any] = json.loads(ran.out)
-    return told
-
-
-@pytest.fixture(scope="module")
-def ready(flavours: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., proven.Entry]:
-    """Puts a model that was compiled into the test's cache; each is compiled once, in this process."""
-    caches = tmp_path_factory.mktemp("caches")
-
-    @functools.cache
-    def made(model: Path) -> Path:
-        cache = caches / model.name
-        before, os.environ["FORETELL_CACHE"] = os.environ["FORETELL_CACHE"], str(cache)
-        try:
-            compile_model(predictor.find(str(model), trust=True, engine="native"))
-        finally:
-            os.environ["FORETELL_CACHE"] = before
-        return cache
-
-    def copied(model: Path, *, seen: bool = True) -> proven.Entry:
-        shutil.copytree(made(model), os.environ["FORETELL_CACHE"], dirs_exist_ok=True)
-        place = place_of(model)
-        if seen:
-            place.saw(1)
-        return place
-
-    return copied
-
-
-Ready = Callable[..., proven.Entry]
-
-
-def place_of(model: Path) -> proven.Entry:
-    return proven.entry(predictor.find(str(model), trust=True, engine="native").resolved.digest)
-
-
-def write_rows(models: Path, name: str, path: str = "in.csv", times: int = 1) -> None:
-    columns, rows = rows_of(models, name)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerows([columns, *rows * times])
-    Path(path).write_text(text.getvalue())
-
-
-def predicted(model: object, *arguments: object) -> tuple[bytes, str]:
-    """The output's bytes, and what was said."""
-    ran = foretell("models", "predict", "-m", model, "-i", "in.csv", "-o", "out.csv", *arguments)
-    assert 0 == ran.code, ran.err
-    return Path("out.csv").read_bytes(), ran.err
+pytestmark = pytest.mark.usefixtures("automatic")
 
 
 def test_every_engine_can_be_asked_for() -> None:
@@ -116,11 +50,10 @@ def test_compiling_proves_and_measures(models: Path) -> None:
     assert told["record"]["made"]["scikit-learn"]
 
 
-def test_compiling_again_counts_what_is_there(models: Path) -> None:
-    """A second compilation tells the first one's record, and --again makes another."""
-    first = compile_(models / "logistic")
-    assert first["record"] == compile_(models / "logistic")["record"]
-    assert first["record"]["seconds"] != compile_(models / "logistic", "--again")["record"]["seconds"]
+def test_compiling_again_counts_what_is_there(models: Path, ready: Ready) -> None:
+    """A second compilation tells the first one's record."""
+    first = ready(models / "logistic").record()
+    assert msgspec.to_builtins(first, str_keys=True) == compile_(models / "logistic")["record"]
 
 
 @pytest.mark.parametrize("name", ["logistic", "two_outputs", "params", "nosignature"])
@@ -426,301 +359,3 @@ def test_the_number_of_rows_changes_no_answer(name: str, engine: str, flavours: 
             for one, all_ in zip(opened.predict(batch[part], call).outputs, whole.outputs, strict=True):
                 assert one.values.dtype == all_.values.dtype
                 assert verify.same_bits(one.values, all_.values[part]).all()
-
-
-# The compiled folder: a model of its own.
-
-
-@pytest.fixture
-def folder(models: Path, ready: Ready) -> Path:
-    made = ready(models / "logistic").compiled("kernel")
-    assert made is not None
-    return Path(shutil.copytree(made, "compiled"))
-
-
-def test_a_compiled_folder_is_a_model(models: Path) -> None:
-    """predict and serve take it, inspect shows it, and it answers what the model answers."""
-    compile_(models / "logistic", "-o", "folder")
-    folder = Path("folder")
-    write_rows(models, "logistic")
-    expected, _ = predicted(models / "logistic", "--engine", "native", "--proba")
-    assert expected == predicted(folder, "--proba")[0]
-    body = json.dumps({"data": rows_of(models, "logistic")[1]})
-    with serving("-m", models / "logistic", "--engine", "native") as server:
-        answer = server.post(body).body
-    with serving("-m", folder) as server:
-        assert answer == server.post(body).body
-    told = json.loads(foretell("models", "inspect", "-m", folder, "--json").out)
-    assert ("foretell", "free", "kernel") == (told["flavour"], told["trust"], told["engine"])
-
-
-def test_a_compiled_folder_needs_only_the_core(folder: Path, models: Path, tmp_path: Path) -> None:
-    """In a fresh environment with nothing but the core installed it predicts and serves the same."""
-    write_rows(models, "logistic")
-    expected, _ = predicted(models / "logistic", "--engine", "native", "--proba")
-    fresh = tmp_path / "fresh"
-    uv = [str(Path(sys.executable).with_name("uv"))]
-    bounds = Path(__file__).parent.parent / "requirements" / "run.txt"
-    _run([*uv, "venv", "--quiet", "--python", sys.executable, str(fresh)])
-    python = str(fresh / "bin" / "python")
-    core = [package.line for package in requirements.own("")]
-    _run([*uv, "pip", "install", "--quiet", "--python", python, "--constraints", str(bounds), *core])
-    package = Path(library.__file__).parent
-    shutil.copytree(package, next(fresh.glob("lib/python*/site-packages")) / "foretell")
-    there = subprocess.run(
-        [
-            python,
-            "-c",
-            "import importlib.util as u; print([n for n in ('sklearn', 'pandas', 'skops') if u.find_spec(n)])",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "[]" == there.stdout.strip()
-    _run(
-        [python, "-m", "foretell", "models", "predict", "-m", str(folder), "-i", "in.csv", "-o", "there.csv", "--proba"]
-    )
-    assert expected == Path("there.csv").read_bytes()
-
-
-def _run(command: list[str]) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert 0 == ran.returncode, ran.stderr
-
-
-FILES = ["MLmodel", "record.json", "SHA256SUMS", "example.json", "kernel/kernel.json", "kernel/0.npy"]
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_one_changed_byte_is_refused(folder: Path, name: str) -> None:
-    """A compiled model is whole or not used: a byte changed in any file ends with 3 and names it."""
-    path = folder / name
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    ran = foretell("models", "predict", "-m", folder, "-t", "csv", stdin=b"a\n1\n")
-    assert (3, "") == (ran.code, ran.out)
-    assert 1 <= len(ran.err.splitlines()) <= 2, ran.err
-
-
-@pytest.mark.parametrize("name", ["more", "kernel/7.npy"])
-def test_a_file_more_or_less_is_refused(folder: Path, name: str) -> None:
-    """So is a file that was added, and one that is gone."""
-    (folder / name).write_bytes(b"more")
-    ran = foretell("models", "predict", "-m", folder, "-t", "csv", stdin=b"a\n1\n")
-    assert (3, True) == (ran.code, name in ran.err)
-    (folder / name).unlink()
-    (folder / "kernel" / "0.npy").unlink()
-    ran = foretell("models", "predict", "-m", folder, "-t", "csv", stdin=b"a\n1\n")
-    assert (3, True) == (ran.code, "is missing" in ran.err)
-
-
-def test_a_compiled_folder_is_not_cast(folder: Path) -> None:
-    """Other types than it was proven for are refused, and so is another engine."""
-    for flags in (["--cast", "sepal length (cm)=float"], ["--engine", "onnx"]):
-        ran = foretell("models", "predict", "-m", folder, *flags, "-t", "csv", stdin=b"a\n1\n")
-        assert (2, 2) == (ran.code, len(ran.err.splitlines())), ran.err
-    assert 2 == foretell("models", "compile", "-m", folder).code
-
-
-# The cache.
-
-
-def test_what_it_depends_on_must_be_the_same(models: Path, ready: Ready) -> None:
-    """A proof for another numpy, processor or library does not count here."""
-    place = ready(models / "logistic")
-    record = place.record()
-    assert record is not None
-    for name in record.made:
-        place.keep(msgspec.structs.replace(record, made={**record.made, name: "another"}))
-        assert (None, None) == (place.record(), place.chosen())
-    place.keep(record)
-    assert place.chosen() is not None
-
-
-def test_a_damaged_cache_is_not_used(models: Path, ready: Ready) -> None:
-    """A cached engine that was changed is said and not used; the library predicts."""
-    write_rows(models, "logistic")
-    expected, _ = predicted(models / "logistic", "--engine", "native")
-    folder = ready(models / "logistic").compiled("kernel")
-    assert folder is not None
-    (folder / "kernel" / "0.npy").write_bytes(b"")
-    got, said = predicted(models / "logistic")
-    assert expected == got
-    assert "0.npy was changed or added since the model was compiled; it is not used" in said
-
-
-def test_a_cache_that_others_can_write_to_is_not_used(models: Path, ready: Ready) -> None:
-    """What somebody else may have put there is no proof."""
-    write_rows(models, "logistic")
-    ready(models / "logistic").folder.parent.chmod(0o777)
-    assert "scikit-learn" in predicted(models / "logistic")[1]
-    refused = foretell("models", "compile", "-m", models / "logistic")
-    assert (2, True) == (refused.code, "can be written by others" in refused.err)
-
-
-def test_an_engine_of_another_model_is_not_used(models: Path, ready: Ready) -> None:
-    """A compiled model names the digest of the one that it was made of, and stands for no other."""
-    one, other = ready(models / "logistic"), ready(models / "nosignature.skops")
-    shutil.rmtree(one.folder / "kernel")
-    shutil.copytree(other.folder / "kernel", one.folder / "kernel")
-    write_rows(models, "logistic")
-    _, said = predicted(models / "logistic")
-    assert "was not compiled of" in said
-    assert "scikit-learn" in said.splitlines()[-1]
-
-
-def test_nothing_of_a_compiled_pickle_runs(models: Path, flavours: Path) -> None:
-    """Once a trusted pickle was compiled, predicting needs no trust, as nothing of it is loaded; its library does."""
-    model = flavours / "mlflow2" / "sklearn"
-    write_rows(flavours, "mlflow2/sklearn")
-    refused = foretell("models", "compile", "-m", model)
-    assert (3, True) == (refused.code, "would run code" in refused.err)
-    compile_(model, "--trust")
-    assert "numpy kernel" in predicted(model)[1]
-    assert 3 == foretell("models", "predict", "-m", model, "--engine", "native", "-i", "in.csv").code
-
-
-def test_two_may_compile_at_once(models: Path) -> None:
-    """One works and the other waits for it; both tell the same record."""
-    command = [*COMMAND, "models", "compile", "-m", str(models / "two_outputs"), "--json"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    ended = [process.communicate(timeout=PATIENCE) for process in running]
-    assert [0, 0] == [process.returncode for process in running]
-    first, second = (json.loads(out)["record"] for out, _ in ended)
-    assert first == second
-
-
-def test_a_killed_compilation_leaves_nothing_in_use(models: Path) -> None:
-    """After SIGKILL in the middle the library predicts, and compiling again works."""
-    command = [*COMMAND, "models", "compile", "-m", str(models / "logistic")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    lines = Lines()
-    reader = _reader(process.stderr, lines.take)
-    lines.until("comparing with scikit-learn")
-    process.send_signal(signal.SIGKILL)
-    process.wait(PATIENCE)
-    reader.join(PATIENCE)
-    assert None is place_of(models / "logistic").record()
-    write_rows(models, "logistic")
-    assert "scikit-learn" in predicted(models / "logistic")[1]
-    assert "kernel" == compile_(models / "logistic")["engine"]
-
-
-def test_inspect_tells_what_is_known_without_loading(models: Path) -> None:
-    """A model that was not compiled shows its columns, its trust, and what to do."""
-    told = json.loads(foretell("models", "inspect", "-m", models / "pipeline", "--json").out)
-    assert ("sklearn", "needed", "native", "not compiled yet") == (
-        told["flavour"],
-        told["trust"],
-        told["engine"],
-        told["why"],
-    )
-    page = " ".join(foretell("models", "inspect", "-m", models / "pipeline").out.split())
-    for part in ("model.pkl (a pickle)", "6 columns: age double, city string", "foretell models compile"):
-        assert part in page
-    assert 3 == foretell("models", "inspect", "-m", "nowhere").code
-
-
-def test_an_engine_by_name_is_made_and_used(models: Path) -> None:
-    """--engine NAME makes the engine where it is not there; one that cannot be made ends with 3 and says why."""
-    write_rows(models, "logistic")
-    assert "numpy kernel" in predicted(models / "logistic", "--engine", "kernel")[1]
-    refused = foretell("models", "predict", "-m", models / "forest", "--engine", "kernel", "-i", "in.csv")
-    assert (3, True) == (refused.code, "does not cover RandomForestClassifier" in refused.err)
-    refused = foretell("models", "predict", "-m", models / "onnx", "--engine", "kernel", "-i", "in.csv")
-    assert (3, True) == (refused.code, "there is no engine 'kernel'" in refused.err)
-    with pytest.raises(ModelError, match="does not cover"):
-        library.load(str(models / "forest"), engine="kernel")
-    assert "numpy kernel" in repr(library.load(str(models / "logistic"), engine="kernel"))
-
-
-def test_hostile_kernels_are_refused(models: Path, tmp_path: Path) -> None:
-    """A kernel's file holds nodes of the table and plain arrays, or it is refused."""
-    native = predictor.open(str(models / "logistic"))
-    next(candidates._kernels(native)).files(tmp_path)
-    whole = json.loads((tmp_path / "kernel" / "kernel.json").read_bytes())
-    for change in ({"format": 99}, {"kernel": {"node": "os.system", "fields": {}}}, {"arrays": 0}, {"kernel": [1]}):
-        (tmp_path / "kernel" / "kernel.json").write_text(json.dumps({**whole, **change}))
-        with pytest.raises(ModelError):
-            stored.read(tmp_path / "kernel")
-
-
-HOSTILE_PICKLE = """
-import pathlib, pickle, socket, sys
-class Model:
-    def __reduce__(self):
-        return exec, (CODE,)
-pathlib.Path(sys.argv[1]).write_bytes(pickle.dumps(Model()))
-"""
-
-
-def pickle_that(folder: Path, code: str) -> Path:
-    """A pickle which runs code when it is loaded."""
-    path = folder / "model.pkl"
-    _run([sys.executable, "-c", HOSTILE_PICKLE.replace("CODE", repr(code)), str(path)])
-    return path
-
-
-def test_an_untrusted_pickle_is_compiled_in_the_sandbox_only(flavours: Path) -> None:
-    """With --sandbox its library computes where nothing can be harmed, and then it predicts without trust."""
-    model = flavours / "mlflow2" / "sklearn"
-    write_rows(flavours, "mlflow2/sklearn")
-    expected, _ = predicted(model, "--trust", "--engine", "native")
-    told = compile_(model, "--sandbox")
-    assert ("needed", "kernel") == (told["trust"], told["engine"])
-    got, said = predicted(model)
-    assert (expected, True) == (got, "numpy kernel" in said)
-
-
-LEAVES: dict[str, tuple[str, str]] = {
-    "nothing": ("import os; os._exit(0)", "cannot be read"),
-    "an error": ("raise SystemExit('no')", "could not be compiled in the sandbox"),
-    "a link": (
-        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
-        "at = next(at.iterdir()); (at / 'record.json').symlink_to('/etc/hostname'); os._exit(0)",
-        "cannot be read",
-    ),
-    "a pipe": (
-        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
-        "at = next(at.iterdir()); os.mkfifo(at / 'record.json'); os._exit(0)",
-        "no plain file",
-    ),
-    "another's record": (
-        "import os, pathlib; at = pathlib.Path(os.environ['FORETELL_CACHE']) / 'engines'; "
-        "at = next(at.iterdir()); (at / 'record.json').write_text('{}'); os._exit(0)",
-        "cannot be read",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", LEAVES)
-def test_what_a_sandbox_leaves_is_a_strangers(kind: str, tmp_path: Path) -> None:
-    """What hostile code leaves there is refused in a line, and nothing of it is in use."""
-    code, said = LEAVES[kind]
-    model = pickle_that(tmp_path, code)
-    ran = foretell("models", "compile", "-m", model, "--sandbox", "--schema", _schema())
-    assert ran.code != 0
-    assert said in ran.err
-    assert 2 >= len([line for line in ran.err.splitlines() if not line.startswith("note:")])
-    folder = next(Path(os.environ["FORETELL_CACHE"], "engines").iterdir())
-    assert [".lock"] >= [path.name for path in folder.iterdir()]
-
-
-def test_the_sandbox_hides_what_is_outside(tmp_path: Path) -> None:
-    """Code in a model sees no home and changes nothing of ours."""
-    secret = Path.home() / "secret"
-    secret.write_text("mine")
-    code = (
-        f"import os, pathlib; seen = pathlib.Path({str(secret)!r}).exists(); "
-        f"pathlib.Path({str(secret)!r}).write_text('theirs') if seen else None; raise SystemExit(f'saw {{seen}}')"
-    )
-    ran = foretell("models", "compile", "-m", pickle_that(tmp_path, code), "--sandbox", "--schema", _schema())
-    assert "could not be compiled" in ran.err
-    assert "mine" == secret.read_text()
-
-
-def _schema() -> str:
-    Path("schema.json").write_text('[{"name": "a", "type": "double"}]')
-    return "schema.json"

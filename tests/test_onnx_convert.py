@@ -1,6 +1,5 @@
 """A model as ONNX: the training library's answers, columns, types and refusals, with nothing of the library there."""
 
-import copy
 import dataclasses
 import json
 import subprocess
@@ -305,10 +304,9 @@ def pairs(data: Data, models: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def paired(model: Model) -> Pair:
     found = predictor.find(str(model.path), trust=True)
     library = predictor.load(found, schema=str(model.schema) if model.schema else None)
-    names = models_load.load(found.settled).names
-    converted = convert(library.engine, library.signature, names)
-    own = copy.copy(library)
-    own.engine = ConvertedEngine(converted)
+    converted = convert(library.engine, library.signature, library.names)
+    loaded = models_load.Loaded(ConvertedEngine(converted), library.signature, library.names)
+    own = Predictor(found, found.settled, loaded, library.signature)
     return Pair(library, own, converted, model.rows)
 
 

@@ -152,8 +152,8 @@ def open(uri: str, *, registry: str | None = None, trust: bool = False, schema: 
 class Predictor:
     """An engine behind its signature, errors and cost.
 
-    stored: the stored model that was loaded. rowwise: whether rows may be gathered and cut at will; not where the model
-    insists on a number of rows.
+    stored: the stored model that was loaded. seconds: that its library took for it. rowwise: whether rows may be
+    gathered and cut at will; not where the model insists on a number of rows.
     """
 
     def __init__(self, found: Found, settled: models.Settled, loaded: models.Loaded, signature: Signature) -> None:
@@ -164,6 +164,7 @@ class Predictor:
         self.decoder = RowDecoder(signature)
         self.notes = loaded.notes
         self.names = loaded.names
+        self.seconds = loaded.seconds
         self.rowwise = signature.rows is None
         self.cost = Cost()
         self._seat = _Seat(loaded.engine, _order(signature, loaded, found))

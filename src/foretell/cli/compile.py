@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def compile_(**given: Any) -> None:
     target: Path | None = given["output_path"]
     if target is not None and target.exists():
         raise UsageError(f"{target} is there already", "Give a new folder, or remove it")
+    if target is not None and not target.parent.is_dir():
+        raise OutputError(f"{target}: there is no folder {target.parent}", f"mkdir -p {target.parent}")
     how = {"schema": given["schema"], "cast": casts(given["cast"]), "engine": given["engine"], "say": say}
     read_as = predictor.variant(how["schema"], how["cast"])
     if given["sandbox"]:
@@ -61,10 +64,10 @@ def compile_(**given: Any) -> None:
         found = find_there({**given, "engine": NATIVE}, read_as)
         resolved = found.resolved
         record = compile_model(found, again=given["again"], **how)
-    show(known(resolved, given["registry"], read_as), as_json=given["as_json"])
     if target is not None:
         name = record.chosen if given["engine"] in (predictor.AUTO, NATIVE) else given["engine"]
         _save(proven.entry(resolved.digest, read_as).compiled(name), target, resolved.label, record.why)
+    show(known(resolved, given["registry"], read_as), as_json=given["as_json"])
 
 
 def _end_with_stdin() -> None:
@@ -77,12 +80,11 @@ def _save(folder: Path | None, target: Path, label: str, why: str) -> None:
     """The compiled model as a folder of the user's."""
     if folder is None:
         raise ModelError(f"{label} has no engine to compile to: {why}", "Predict and serve with the model itself")
-    draft = target.with_name(f".{target.name}.draft")
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(folder, draft, copy_function=shutil.copyfile)
-        draft.rename(target)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as draft:
+            made = Path(draft) / "model"
+            shutil.copytree(folder, made, copy_function=shutil.copyfile)
+            made.rename(target)
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     click.echo(f"Compiled model saved to {target}", err=True)

@@ -14,6 +14,7 @@ from foretell.cli.registry import say, say_choice
 from foretell.compiler.compile import told
 from foretell.compiler.known import Known, known
 from foretell.errors import printable
+from foretell.models.load import COMPILED
 from foretell.models.proven import NATIVE, SIZES, Record, Tried
 from foretell.registry.resolve import resolve
 from foretell.registry.uri import needs_registry
@@ -42,7 +43,7 @@ def show(model: Known, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(model), indent=2))
         return
-    console = Console(highlight=False, soft_wrap=False, width=None if _is_terminal() else _WIDTH)
+    console = Console(markup=False, emoji=False, highlight=False, width=None if _is_terminal() else _WIDTH)
     console.print(Group(*_page(_shown(model))))
 
 
@@ -115,6 +116,8 @@ def _takes(model: Known) -> str:
 
 def _engine(model: Known) -> Text:
     tried = model.record.of_engine(model.engine) if model.record else None
+    if model.record is None and model.flavour == COMPILED:
+        return Text(f"{model.engine}: {model.why}", style="yellow")
     if model.record is None:
         return Text("its own library; no other was tried yet: foretell models compile")
     name = tried.label if tried else model.engine

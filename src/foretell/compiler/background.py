@@ -60,8 +60,9 @@ class Background:
             while self._predictor.found.compiled is not None and not self._stop.wait(_LOOK_SECONDS):
                 if (why := self._place.demoted()) is not None:
                     self._use_native(why)
-        except ForetellError as error:
-            self._say(f"it stays with {self._predictor.engine.name}: {error.message}")
+        except Exception as error:
+            why = error.message if isinstance(error, ForetellError) else f"{type(error).__name__}: {error}"
+            self._say(f"it stays with {self._predictor.engine.name}: {why}")
 
     def _compiled(self, command: list[str]) -> bool:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
@@ -88,5 +89,6 @@ class Background:
 
     def _use_native(self, why: str) -> None:
         native = self._library()
+        native.rehearse(Call(False, native.signature.call_params({})))
         self._predictor.take_over(native)
         self._say(f"back to {native.engine.name}: {why}")

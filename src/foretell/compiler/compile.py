@@ -50,37 +50,41 @@ def compile_model(
     """
     place = proven.entry(found.resolved.digest, predictors.variant(schema, cast))
     place.make()
-    with _locked(place, say), warnings.catch_warnings():
-        # What libraries say about rows that were made up is about no row of anybody's.
-        warnings.simplefilter("ignore")
-        known = None if again else place.record()
-        if known is not None and (engine == predictors.AUTO or known.of_engine(engine) is not None):
-            return known
-        started = time.perf_counter()
-        native = loaded or predictors.load(found.native, schema=schema, cast=cast)
-        start = 0.0 if loaded else time.perf_counter() - started
-        if native.flavour == models.COMPILED:
-            raise UsageError(f"{found.resolved.label} is compiled already", "Name the model that it was made of")
-        work = _Work(native, place, say)
-        tried, proofs = work.proven(_names(engine, known, native), engine)
-        best = min((one for one in tried if one.usable), key=lambda one: score(one, tried[0]))
-        record = Record(
-            FORMAT,
-            found.resolved.label,
-            found.resolved.digest,
-            native.flavour,
-            proven.circumstances(_depends_on(native)),
-            datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            time.perf_counter() - started,
-            start,
-            tried,
-            best.engine,
-            _reason(best, tried),
-        )
-        for name, proof in proofs.items():
-            work.keep(name, proof, record)
-        place.keep(record)
-        return record
+    try:
+        with _locked(place, say), warnings.catch_warnings():
+            # What libraries say about rows that were made up is about no row of anybody's.
+            warnings.simplefilter("ignore")
+            known = None if again or place.demoted() is not None else place.record()
+            if known is not None and (engine == predictors.AUTO or known.of_engine(engine) is not None):
+                return known
+            started = time.perf_counter()
+            native = loaded or predictors.load(found.native, schema=schema, cast=cast)
+            if native.flavour == models.COMPILED:
+                raise UsageError(f"{found.resolved.label} is compiled already", "Name the model that it was made of")
+            work = _Work(native, place, say)
+            tried, proofs = work.proven(_names(engine, known, native), engine)
+            best = min((one for one in tried if one.usable), key=lambda one: score(one, tried[0]))
+            record = Record(
+                FORMAT,
+                found.resolved.label,
+                found.resolved.digest,
+                native.flavour,
+                proven.circumstances(depends_on(native.flavour)),
+                datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                time.perf_counter() - started,
+                native.seconds,
+                tried,
+                best.engine,
+                _reason(best, tried),
+            )
+            for name, proof in proofs.items():
+                work.keep(name, proof, record)
+            place.keep(record)
+            return record
+    except OSError as error:
+        raise OutputError(
+            f"{place.folder} cannot be written: {error.strerror or error}", "Set FORETELL_CACHE"
+        ) from error
 
 
 def obtained(
@@ -89,7 +93,10 @@ def obtained(
     """A found model, to be loaded with an engine by its name, made if it is not there; that it rounds otherwise is
     said. Raises ModelError, UsageError, OutputError."""
     if found.compiled is None and found.settled.flavour == models.COMPILED:
-        raise UsageError(f"{found.resolved.label} is compiled, and has just one engine", "Leave --engine away")
+        if (own := compiled.describe(found.settled.model).engine) == engine:
+            return found
+        told_ = f"{found.resolved.label} is compiled for the engine {own!r}, and has no other"
+        raise UsageError(told_, "Leave --engine away, or FORETELL_ENGINE if that is set")
     record = compile_model(found, schema=schema, cast=cast, engine=engine, say=say)
     tried, native = record.of_engine(engine), record.of_engine(NATIVE)
     folder = proven.entry(found.resolved.digest, predictors.variant(schema, cast)).compiled(engine)
@@ -240,12 +247,13 @@ def _why(error: Exception) -> str:
     return f"does not cover {error}" if isinstance(error, NotCovered) else str(error).splitlines()[0]
 
 
-def _depends_on(native: Predictor) -> tuple[str, ...]:
-    library = LIBRARIES.get(native.flavour)
+def depends_on(flavour: str) -> tuple[str, ...]:
+    """What a proof for models of a flavour depends on, by the names of proven.circumstances."""
+    library = LIBRARIES.get(flavour)
     packages = {library.name} if library else set()
-    if native.flavour == "sklearn":
+    if flavour == "sklearn":
         packages |= {"scipy", "pandas"}
-    if native.flavour in MAKERS["onnx"].flavours:
+    if flavour in MAKERS["onnx"].flavours:
         packages |= {"skl2onnx"}
     return ("cpu", "blas", "foretell", "numpy", *sorted(packages))
 

@@ -53,7 +53,8 @@ def known(resolved: Resolved, registry: str | None = None, variant: str = "") ->
     demoted = None if flavour == COMPILED else place.demoted()
     runs = _runs(stored, flavour)
     trusted = bool(runs) and open_store().covers(predictor.origin_of(resolved, registry))
-    engine, why = _engine(flavour, record, demoted)
+    own = compiled.describe(stored).engine if flavour == COMPILED else None
+    engine, why = _engine(own, record, demoted)
     library = LIBRARIES.get(flavour)
     version = installed(library.name) if library else None
     return Known(
@@ -86,7 +87,12 @@ def _runs(stored: StoredModel, flavour: str) -> list[str]:
         return [f"not known: {error.message}"]
 
 
-def _engine(flavour: str, record: Record | None, demoted: str | None) -> tuple[str, str]:
+def _engine(own: str | None, record: Record | None, demoted: str | None) -> tuple[str, str]:
+    """The engine that predicts, and why. own: that of a compiled model, which has no other."""
+    if own is not None and (record is None or own != record.chosen):
+        proof = record.of_engine(own) if record else None
+        exact = proof is not None and proof.verified is not None and proof.verified.exact
+        return own, "equal to the library, and asked for" if exact else "asked for, and not proven equal to the library"
     if record is None:
         return NATIVE, "not compiled yet"
     if demoted is not None:

@@ -12,7 +12,7 @@ import msgspec
 from foretell import predictor as predictors
 from foretell import storage
 from foretell.compiler.candidates import MAKERS
-from foretell.compiler.compile import Say
+from foretell.compiler.compile import Say, depends_on
 from foretell.errors import ModelError, ModelUnreadable, OutputError
 from foretell.models import compiled, mlmodel, proven
 from foretell.models import load as models
@@ -64,7 +64,8 @@ def _taken(resolved: Resolved, place: Entry, left: Path) -> Record:
     """What was left in the sandbox, checked and copied into the cache."""
     try:
         record = msgspec.json.decode(_plain_bytes(left / "record.json", 1 << 20), type=Record)
-        if record.digest != resolved.digest or record.made != proven.circumstances(tuple(record.made)):
+        known = proven.circumstances(depends_on(record.flavour))
+        if record.digest != resolved.digest or record.made != known or not record.sound:
             raise ModelUnreadable(f"what the sandbox left is no record of {resolved.label}")
         for tried in record.tried:
             if tried.engine in MAKERS and tried.verified is not None:

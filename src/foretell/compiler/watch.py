@@ -12,7 +12,7 @@ from foretell.batch import Batch, Call
 from foretell.compiler import verify
 from foretell.compiler.candidates import coverable
 from foretell.compiler.compile import Say, compile_model
-from foretell.errors import ForetellError, ModelError, ModelUntrusted, OutputError, UsageError
+from foretell.errors import ForetellError, ModelError, ModelUntrusted, OutputError
 from foretell.models import proven
 from foretell.models.proven import Record, Tried
 from foretell.predictor import Predictor
@@ -37,9 +37,8 @@ class Watch:
         self._place = proven.entry(predictor.resolved.digest, predictors.variant(schema, cast))
         self._rows = 0
         self._first: tuple[Batch, Call] | None = None
-        self._open = (
-            predictor.found.compiled is None and predictor.found.automatic and coverable(predictor, at_once=True)
-        )
+        found, untried = predictor.found, self._place.record() is None and self._place.demoted() is None
+        self._open = found.automatic and found.compiled is None and untried and coverable(predictor, at_once=True)
 
     def before(self, batch: Batch, call: Call, ahead: int | None) -> None:
         """Told of the first rows, before they are predicted. ahead: rows that come after them, about, if known."""
@@ -76,8 +75,9 @@ class Watch:
                 self._say(f"it stays with {native.engine.name}: {record.why}")
                 return
             faster = predictors.load(replace(native.found, compiled=folder))
-        except (OutputError, UsageError, ModelError) as error:
-            self._say(f"it stays with {native.engine.name}: {error.message}")
+        except Exception as error:
+            why = error.message if isinstance(error, ForetellError) else f"{type(error).__name__}: {error}"
+            self._say(f"it stays with {native.engine.name}: {why}")
             return
         if self._proves(native, faster, chosen.label):
             native.take_over(faster)
@@ -125,6 +125,8 @@ class Watch:
 def difference(native: Predictor, engine: Predictor, batch: Batch, call: Call) -> str | None:
     """The first difference between an engine and the library on real rows; None where there is none."""
     codes = verify.outcomes(native, batch, call)
+    if (codes == verify.FAILED).all():
+        return None
     others = verify.outcomes(engine, batch, call)
     if (wrong := np.flatnonzero(codes != others)).size:
         does = "answers" if others[wrong[0]] == verify.ANSWERED else "refuses"

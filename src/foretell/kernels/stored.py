@@ -45,6 +45,7 @@ FORMAT = 1
 _FILE = "kernel.json"
 _LARGEST = 256 << 20
 _DEEPEST = 64
+_WIDEST = 1 << 22
 
 
 def write(kernel: Kernel, folder: Path) -> None:
@@ -138,6 +139,9 @@ def _node(value: dict[str, Any], arrays: list[np.ndarray], depth: int) -> Any:
     hints = _hints(kind)
     if set(value["fields"]) != set(hints):
         raise ValueError(f"a {kind.__name__} with other fields")
+    for name in ("block", "width"):
+        if not 0 < value["fields"].get(name, 1) <= _WIDEST:
+            raise ValueError(f"a {kind.__name__} of an impossible {name}")
     return kind(**{name: _decoded(value["fields"][name], arrays, hint, depth + 1) for name, hint in hints.items()})
 
 

@@ -10,6 +10,7 @@ Needs neither the library that trained the model nor pandas. A folder of which o
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,8 @@ from foretell.models.proven import Record
 from foretell.signature import Signature
 
 _SUMS, _RECORD, _EXAMPLE = "SHA256SUMS", "record.json", "example.json"
+_MOST_CELLS, _MOST_ROWS = 1 << 27, 1 << 20
+"""Of a row, and of rows at a time."""
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -57,7 +60,8 @@ def load(model: StoredModel, trusted: bool) -> Loaded:
     check_sums(model.path)
     described = describe(model)
     engine = open_engine(model.path, described)
-    return Loaded(engine, described.signature, described.names, _notes(model.path), described.digest)
+    notes = _notes(model.path, described.engine)
+    return Loaded(engine, described.signature, described.names, notes, described.digest)
 
 
 def open_engine(folder: Path, described: Described) -> Engine:
@@ -76,15 +80,21 @@ def describe(model: StoredModel) -> Described:
         described = msgspec.convert(model.flavours[COMPILED], Described)
     except msgspec.ValidationError as error:
         raise ModelUnreadable(f"{model.path / 'MLmodel'} is no description of a compiled model: {error}") from error
-    if not described.signature.inputs or any(column.type not in TYPES for column in described.signature.inputs):
+    signature, names = described.signature, described.names
+    known = bool(signature.inputs) and all(column.type in TYPES for column in signature.inputs)
+    cells = sum(math.prod(abs(size) for size in column.shape) for column in signature.inputs)
+    if not known or cells > _MOST_CELLS or not 0 < (signature.rows or 1) <= _MOST_ROWS:
         raise ModelUnreadable(f"{model.path / 'MLmodel'} describes columns that foretell does not read")
+    if names is not None and (len(set(names)) < len(names) or not names or not set(names) <= set(signature.names)):
+        raise ModelUnreadable(f"{model.path / 'MLmodel'} names other columns than its signature has")
     return described
 
 
 def record(folder: Path) -> Record | None:
     """What was proven of a compiled model."""
     try:
-        return msgspec.json.decode((folder / _RECORD).read_bytes(), type=Record)
+        found = msgspec.json.decode((folder / _RECORD).read_bytes(), type=Record)
+        return found if found.sound else None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -126,21 +136,19 @@ def _of_lines(lines: str) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _notes(folder: Path) -> tuple[str, ...]:
-    """What a person must hear of a model that is used elsewhere than where it was proven."""
-    proof = record(folder)
-    if proof is None:
-        return ()
-    engine = describe_engine(proof)
-    if "cpu" in proof.made and proof.made["cpu"] != proven.cpu():
-        return (f"{engine} was proven on another processor; last bits may differ from its library's on this one",)
+def _notes(folder: Path, engine: str) -> tuple[str, ...]:
+    """What a person must hear of a model whose engine was not proven equal, or was proven elsewhere."""
+    found = record(folder)
+    tried = found.of_engine(engine) if found else None
+    if found is None or tried is None:
+        return ("it has no record of what was proven",)
+    if tried.verified is None or not tried.verified.exact:
+        return (f"its {tried.label} was not proven equal to its library: foretell models inspect",)
+    if found.made.get("cpu") != proven.cpu():
+        return (
+            f"its {tried.label} was proven on another processor; last bits may differ from its library's on this one",
+        )
     return ()
-
-
-def describe_engine(proof: Record) -> str:
-    """The engine that was compiled, for people."""
-    tried = proof.of_engine(proof.chosen)
-    return "the model" if tried is None else f"the {tried.label}"
 
 
 def kernel_files(kernel: Kernel) -> Callable[[Path], None]:
@@ -164,6 +172,8 @@ def classes_of(more: dict[str, Any]) -> np.ndarray | None:
         return None
     try:
         dtype = np.dtype(said["dtype"])
+        if dtype.itemsize * len(said["values"]) > _MOST_CELLS:
+            raise ValueError("they are too many")
         array = np.array(said["values"], dtype)
         if dtype.kind not in "biufUO" or array.ndim != 1 or array.size == 0:
             raise ValueError(f"{dtype} labels")
@@ -189,7 +199,10 @@ def _open_onnx(folder: Path, described: Described) -> Engine:
 
 
 def _open_kernel(folder: Path, described: Described) -> Engine:
-    return KernelEngine(stored.read(folder / "kernel"))
+    try:
+        return KernelEngine(stored.read(folder / "kernel"))
+    except (ArithmeticError, ValueError, TypeError, IndexError, MemoryError) as error:
+        raise ModelUnreadable(f"{folder / 'kernel'} holds no kernel that fits together: {error}") from error
 
 
 _OPEN: dict[str, Callable[[Path, Described], Engine]] = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -69,6 +70,7 @@ def _load_estimator(model: StoredModel, path: Path, trusted: bool) -> Loaded:
     if not trusted and not is_skops(path):
         raise ModelUnreadable(f"{path} is a pickle and was not trusted")
     with _quiet():
+        _forget_alone()
         import lightgbm
 
         with _checked_boosters(lightgbm, path):
@@ -83,6 +85,14 @@ def _load_estimator(model: StoredModel, path: Path, trusted: bool) -> Loaded:
     if not isinstance(booster, lightgbm.Booster) or not getattr(booster, "_handle", None):
         raise ModelUnreadable(f"{path} holds a model without trees")
     return _loaded(booster, LightgbmEngine(booster, estimator), model, path)
+
+
+def _forget_alone() -> None:
+    """A library that was imported without scikit-learn has no estimators: it is imported again."""
+    compat = sys.modules.get("lightgbm.compat")
+    if compat is not None and not compat.SKLEARN_INSTALLED:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "lightgbm"]:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

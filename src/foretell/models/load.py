@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,7 +121,7 @@ class Loaded:
     """An engine, and what the model itself knows of its columns.
 
     signature: its inputs, where it knows all about them. names: the order in which the engine wants named columns.
-    notes: what a person should be told. digest: of the model that a compiled one was made of.
+    notes: what a person should be told. digest: of the model that a compiled one was made of. seconds: it took.
     """
 
     engine: Engine
@@ -128,6 +129,7 @@ class Loaded:
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,11 @@ def runs_code(model: StoredModel, flavour: str) -> list[str]:
 def load(settled: Settled) -> Loaded:
     """Loads a settled model. Raises ModelUnreadable, LibraryMissing."""
     model, flavour = settled.model, settled.flavour
+    started = time.perf_counter()
     with _libraries(model, flavour):
         loaded = _module(flavour).load(model, settled.trusted)
-    return replace(loaded, notes=(*requirements.notes(model, flavour), *loaded.notes))
+    notes = (*requirements.notes(model, flavour), *loaded.notes)
+    return replace(loaded, notes=notes, seconds=time.perf_counter() - started)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ KEY stands for the model's files and for the types that its columns are read as.
 """
 
 import hashlib
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -76,6 +77,15 @@ class Record(msgspec.Struct, frozen=True):
     chosen: str
     why: str
 
+    @property
+    def sound(self) -> bool:
+        """Whether it holds together: a stranger may have written it."""
+        times = [seconds for tried in self.tried for seconds in tried.seconds.values()]
+        chosen = self.of_engine(self.chosen)
+        return (
+            all(0 < each < math.inf for each in times) and chosen is not None and chosen.usable and "" not in self.made
+        )
+
     def of_engine(self, name: str) -> Tried | None:
         return next((tried for tried in self.tried if tried.engine == name), None)
 
@@ -97,7 +107,12 @@ class Entry:
     def record(self) -> Record | None:
         """What was proven here, where all that it depends on is still so."""
         record: Record | None = self._read("record.json", Record)
-        if record is None or record.format != FORMAT or record.made != circumstances(tuple(record.made)):
+        if (
+            record is None
+            or record.format != FORMAT
+            or not record.sound
+            or record.made != circumstances(tuple(record.made))
+        ):
             return None
         return record
 
@@ -133,9 +148,9 @@ class Entry:
 
     def keep(self, record: Record) -> None:
         """Writes the record, last of all. Raises OutputError."""
-        for name in ("demoted.json", "seen.json"):
-            (self.folder / name).unlink(missing_ok=True)
         self._write("record.json", record)
+        for name in ("seen.json", "demoted.json"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def make(self) -> None:
         """Makes the folder, for its owner alone. Raises OutputError, UsageError."""
