@@ -448,6 +448,8 @@ def test_exponentials_are_the_c_library_s() -> None:
     assert expected == exp(values).tolist()
     assert expected[:5] == exp(values[:5]).tolist()
     assert [math.inf, 0.0] == exp(np.array([710.0, -math.inf])).tolist()
+    beyond = np.array([math.nan, *[709.5] * 50])
+    assert [math.exp(709.5)] * 50 == exp(beyond)[1:].tolist()
 
 
 def not_covered() -> list[tuple[str, Any]]:

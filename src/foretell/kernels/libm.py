@@ -12,14 +12,14 @@ import numpy as np
 
 _FEW = 24
 _LARGEST = 700.0
-"""Above it cexp goes another way than exp."""
+"""Above it cexp goes another way than exp, and it loses a NaN's sign."""
 
 
 def exp(values: np.ndarray) -> np.ndarray:
     """exp of float64 numbers, to the bit as math.exp; infinity where it overflows."""
-    if values.size < _FEW or not _same_by_complex() or np.maximum.reduce(values, axis=None) > _LARGEST:
-        return _one_by_one(values)
-    return _by_complex(values)
+    if values.size >= _FEW and np.maximum.reduce(values, axis=None) <= _LARGEST and _same_by_complex():
+        return _by_complex(values)
+    return _one_by_one(values)
 
 
 def _by_complex(values: np.ndarray) -> np.ndarray:

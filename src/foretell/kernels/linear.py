@@ -12,9 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
+from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered, classes_of
 from foretell.kernels.product import Product, Shape, multiplied
 from foretell.kernels.rows import Frame, Rows, Sparse, check_finite, numbers
+
+_FEW = 24
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,12 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
         ones = np.ones(scores.shape, "float32")
         chances: np.ndarray = ones / (ones + raised.reshape(scores.shape))
         return chances
-    return np.array([_sigmoid(score) for score in scores.ravel().tolist()]).reshape(scores.shape)
+    if scores.size < _FEW:
+        return np.array([_sigmoid(score) for score in scores.ravel().tolist()]).reshape(scores.shape)
+    ones_and_more = exp(-scores)
+    ones_and_more += 1.0
+    each: np.ndarray = 1.0 / ones_and_more
+    return each
 
 
 @functools.cache
