@@ -96,8 +96,8 @@ MODELS = [
     Case("nosignature", "sklearn", ways=("python lists", "http data"), engine="kernel"),
     Case("two_outputs", "sklearn", columns=2, ways=CORE, engine="kernel"),
     Case("params", "sklearn", params='{"return_std": true}', columns=2, ways=("pandas", "http data"), engine="kernel"),
-    Case("forest", "sklearn", proba=True, columns=4, ways=(*CORE, "http one by one"), engine="onnx"),
-    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, ways=CORE, engine="booster"),
+    Case("forest", "sklearn", proba=True, columns=4, files=False, engine="onnx"),
+    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, files=False, engine="booster"),
     Case("mlflow3/compiled", "foretell", proba=True, columns=4, ways=CORE, of="mlflow3/sklearn"),
     Case("mlflow2/compiled", "foretell", proba=True, columns=4, ways=CORE, of="mlflow2/sklearn"),
 ]
