@@ -76,7 +76,7 @@ REFUSED = {
     "read-the-machine": ("os.listdir('/sys')", "ENOENT"),
     "read-a-terminal": ("open('/dev/tty')", "ENOENT"),
     "read-kernel-settings": ("os.listdir('/proc/sys')", "ENOENT"),
-    "look-into-the-first-process": ("os.listdir('/proc/1/root/')", "EACCES"),
+    "look-into-the-first-process": ("os.listdir('/proc/1/root')", "EACCES"),
     "write-to-the-model": ("open(model + '/weights', 'w')", "EROFS"),
     "add-to-the-model": ("open(model + '/new', 'w')", "EROFS"),
     "remove-the-model": ("os.unlink(model + '/weights')", "EROFS"),
