@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
-from foretell.conversion.trees import LESS, Tree, constant, from_nodes, summed
+from foretell.conversion.trees import LESS, summed
+from foretell.trees.tree import Tree, constant, from_nodes
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from foretell.kernels import (
     columns,
     distributions,
     encoding,
+    ensembles,
     features,
     imputing,
     linear,
@@ -37,11 +38,15 @@ _CLASSIFIERS = (
     "Perceptron RidgeClassifier RidgeClassifierCV SGDClassifier"
 )
 
+_FORESTS = ("DecisionTree", "ExtraTree", "ExtraTrees", "RandomForest")
+
 HEADS: dict[str, Lowering] = {
     **dict.fromkeys(_REGRESSORS.split(), linear.regressor),
     **dict.fromkeys(_CLASSIFIERS.split(), linear.classifier),
     **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
     **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
+    **dict.fromkeys((f"{kind}Classifier" for kind in _FORESTS), ensembles.classifier),
+    **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
     "BernoulliNB": bayes.bernoulli,
     "BisectingKMeans": clusters.split_means,
     "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),

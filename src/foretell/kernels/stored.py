@@ -29,6 +29,7 @@ _MODULES = {
     "distributions": "Quantiles YeoJohnson",
     "encoding": "Numbered OneHot",
     "features": "Powers Projection UnitRows",
+    "ensembles": "ForestClassifier ForestRegressor",
     "imputing": "Imputer Indicator",
     "linear": "LinearClassifier LinearRegressor",
     "machines": "Machine MachineClassifier MachineRegressor",
@@ -38,8 +39,9 @@ _MODULES = {
     "targets": "Back Constant TurnedBack",
     "kernel": "Kernel",
 }
-NODES = {name: module for module, names in _MODULES.items() for name in names.split()}
-"""All that a kernel may be made of, by name, and the modules of this room where they are, imported when one is met."""
+NODES = {name: f"kernels.{module}" for module, names in _MODULES.items() for name in names.split()}
+NODES["Forest"] = "trees.forest"
+"""All that a kernel may be made of, by name, and the modules where they are, imported when one is met."""
 
 FORMAT = 1
 _FILE = "kernel.json"
@@ -135,7 +137,7 @@ def _decoded(value: Any, arrays: list[np.ndarray], hint: Any, depth: int) -> Any
 
 def _node(value: dict[str, Any], arrays: list[np.ndarray], depth: int) -> Any:
     name = value["node"]
-    kind = getattr(importlib.import_module(f"foretell.kernels.{NODES[name]}"), name)
+    kind = getattr(importlib.import_module(f"foretell.{NODES[name]}"), name)
     hints = _hints(kind)
     if set(value["fields"]) != set(hints):
         raise ValueError(f"a {kind.__name__} with other fields")
