@@ -7,13 +7,22 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test check format docs lock clean
+.PHONY: demo test torture check format wheel docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
+
+# What takes too long for every change: each line says how much it did.
+torture: $(VENV)/.dev $(VENV)/.run
+	$(BIN)/python tests/fuzz_walk.py 300000
+
+# One wheel for every Python from 3.11 on, of this system and processor.
+wheel: $(VENV)/.libraries
+	rm -rf build/lib* build/bdist*
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 check: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fuzz_walk
 from foretell.trees.forest import Forest, planted
 from foretell.trees.tree import Categories, Tree, below, constant
 
@@ -189,3 +190,11 @@ def test_what_is_no_tree_is_not_planted(left: list[int], right: list[int], leave
     zeros = np.zeros(2, "int64")
     with pytest.raises((ValueError, IndexError)):
         planted([Tree(zeros, np.zeros(2), zeros, np.array(left), np.array(right), np.ones(leaves))], COLUMNS)
+
+
+@pytest.mark.skipif(not fuzz_walk.possible(), reason="needs gcc and its sanitizers")
+def test_bent_tables_are_refused_or_walked_without_harm() -> None:
+    """At random, under AddressSanitizer and UndefinedBehaviorSanitizer; the fuzzer says how many of each."""
+    ran = fuzz_walk.run(1500, seed=1)
+    assert 0 == ran.returncode, ran.stderr
+    print(ran.stdout)
