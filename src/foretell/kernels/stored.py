@@ -31,6 +31,7 @@ _MODULES = {
     "features": "Powers Projection UnitRows",
     "ensembles": "ForestClassifier ForestRegressor",
     "imputing": "Imputer Indicator",
+    "lightgbm": "LightgbmTrees",
     "linear": "LinearClassifier LinearRegressor",
     "machines": "Machine MachineClassifier MachineRegressor",
     "meta": "Calibrated Calibration Member OneAClass OneAnOutput VotingClasses VotingNumbers",
