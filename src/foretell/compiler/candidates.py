@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
-from foretell.kernels import lightgbm
+from foretell.kernels import catboost, lightgbm
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
@@ -67,7 +67,13 @@ def _of_lightgbm(native: Predictor) -> Iterator[Kernel]:
     yield Kernel((), lightgbm.model(engine.model))
 
 
+def _of_catboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), catboost.model(engine.model))
+
+
 _KERNELS: dict[str, Callable[[Predictor], Iterator[Kernel]]] = {
+    "catboost": _of_catboost,
     "lightgbm": _of_lightgbm,
     "sklearn": _of_sklearn,
 }

@@ -13,10 +13,10 @@ import numpy as np
 from foretell.batch import Call, Output
 from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered
+from foretell.kernels.planting import plant
 from foretell.kernels.rows import Frame, Rows, numbers
-from foretell.trees import forest
-from foretell.trees.forest import Forest, planted
-from foretell.trees.lightgbm import Boosted, read
+from foretell.trees.forest import Forest
+from foretell.trees.lightgbm import read
 
 Link = Literal["none", "sigmoid", "softmax", "exp", "softplus", "square"]
 
@@ -128,15 +128,6 @@ def head(text: str, classes: np.ndarray | None = None, *, rounded: bool = False)
         raise NotCovered(f"LightGBM's classifier of {len(classes)} classes and {found.outputs} outputs")
     link = "square" if "sqrt" in found.options else _LINKS[found.objective]
     slope = float(found.options.get("sigmoid", 1))
-    return LightgbmTrees(_planted(found), found.rounds if found.average else 0, link, slope, classes, rounded)
-
-
-def _planted(found: Boosted) -> Forest:
-    """Raises NotCovered."""
-    if not forest.available():
-        raise NotCovered("trees, as foretell was installed without its compiled part")
     outputs = [at % found.outputs for at in range(len(found.trees))]
-    try:
-        return planted(found.trees, found.columns, outputs=outputs, start=np.zeros(found.outputs))
-    except ValueError as error:
-        raise NotCovered(str(error)) from error
+    forest = plant(found.trees, found.columns, outputs=outputs, start=np.zeros(found.outputs))
+    return LightgbmTrees(forest, found.rounds if found.average else 0, link, slope, classes, rounded)

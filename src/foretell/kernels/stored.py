@@ -24,6 +24,7 @@ from foretell.kernels.node import Head, Step
 _MODULES = {
     "bayes": "CategoryBayes GaussianBayes ProductBayes",
     "binning": "Bins Threshold",
+    "catboost": "CatboostTrees",
     "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
     "columns": "Branch Branches Chain",
     "distributions": "Quantiles YeoJohnson",
