@@ -328,7 +328,7 @@ def test_a_lightgbm_booster_and_its_estimator_live_in_one_process(flavours: Path
     model = flavours / "mlflow3" / "lgb_classifier"
     place = ready(model, seen=False)
     write_rows(flavours, "mlflow3/lgb_classifier")
-    _, said = predicted(model)
+    _, said = predicted(model, "--engine", "booster")
     assert "LightGBM booster" in said.splitlines()[-1]
     assert (None, True) == (place.demoted(), place.seen() > 0)
 
