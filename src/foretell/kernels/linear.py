@@ -150,15 +150,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def _by_sigmoid(scores: np.ndarray) -> np.ndarray:
     each = sigmoid(scores)
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
 def _by_huber(scores: np.ndarray) -> np.ndarray:
     each = (np.clip(scores, -1, 1) + 1.0) / 2.0
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
-def _of_two(second: np.ndarray) -> np.ndarray:
+def of_two(second: np.ndarray) -> np.ndarray:
+    """Both classes' probabilities from the second one's."""
     both = np.empty((len(second), 2), second.dtype)
     both[:, 0] = 1 - second
     both[:, 1] = second

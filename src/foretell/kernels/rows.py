@@ -98,6 +98,27 @@ def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
     return rows.astype("float64", copy=False)
 
 
+def singles(rows: Rows, *, common: bool = False) -> np.ndarray:
+    """Rows as a matrix of float32 in C order, as scikit-learn's check_array makes it. A cell is rounded from its
+    column's own type where flags are among a frame's columns, or else from the type that all columns have in common.
+
+    common: whether the library makes the frame a matrix before it asks for float32, flags or not. Raises ValueError
+    for text.
+    """
+    if isinstance(rows, Sparse):
+        rows = rows.dense()
+    if not isinstance(rows, Frame):
+        return np.ascontiguousarray(rows, "float32")
+    kinds = [column.dtype for column in rows.columns]
+    own = not common and not rows.objects and any(kind.kind == "b" for kind in kinds)
+    between = np.dtype("float64") if rows.objects else _common(*kinds)
+    matrix = np.empty((len(rows), len(kinds)), "float32")
+    for at, column in enumerate(rows.columns):
+        cells = column if column.dtype.kind in "fiub" else numbers_of(column)
+        matrix[:, at] = cells if own else cells.astype(between, copy=False)
+    return matrix
+
+
 def numbers_of(column: np.ndarray) -> np.ndarray:
     """A column of flags, numbers and nulls that came as objects, as float64. Raises ValueError for any other."""
     kinds = set(map(type, column.tolist())) if column.dtype == object else {np.datetime64}

@@ -22,14 +22,16 @@ from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Head, Step
 
 _MODULES = {
+    "adaboost": "AdaBoostClassifier AdaBoostRegressor",
     "bayes": "CategoryBayes GaussianBayes ProductBayes",
     "binning": "Bins Threshold",
+    "boosting": "BoostedClassifier BoostedRegressor",
     "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
     "columns": "Branch Branches Chain",
     "distributions": "Quantiles YeoJohnson",
     "encoding": "Numbered OneHot",
     "features": "Powers Projection UnitRows",
-    "ensembles": "ForestClassifier ForestRegressor",
+    "ensembles": "ForestClassifier ForestRegressor Isolation",
     "imputing": "Imputer Indicator",
     "linear": "LinearClassifier LinearRegressor",
     "machines": "Machine MachineClassifier MachineRegressor",
