@@ -2,8 +2,8 @@
 last bits.
 
 Where foretell was built without a compiler, numpy computes complex exponentials by the C library's cexp, whose real
-part, where nothing is imaginary, is exp: 8 ns a number, as against 60 by way of Python. A trial on the spot says whether
-that holds here.
+part, where nothing is imaginary, is exp: 8 ns a number, as against 60 by way of Python. A trial on the spot says
+whether that holds here.
 """
 
 import functools
