@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
+from foretell.kernels import catboost, lightgbm
+from foretell.kernels.kernel import Kernel
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
@@ -45,14 +47,37 @@ class Maker:
 
 
 def _kernels(native: Predictor) -> Iterator[Artifact]:
-    """The kernel, with its products shaped in several ways."""
-    engine: Any = native.engine
+    """The kernel, in every way to make it."""
     if not native.signature.tabular:
         raise NotCovered("tensors")
+    for kernel in _KERNELS[native.flavour](native):
+        yield Artifact(compiled.kernel_files(kernel))
+
+
+def _of_sklearn(native: Predictor) -> Iterator[Kernel]:
+    """With its products shaped in several ways."""
+    engine: Any = native.engine
     params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
     for shape in SHAPES:
-        kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
-        yield Artifact(compiled.kernel_files(kernel))
+        yield lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
+
+
+def _of_lightgbm(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), lightgbm.model(engine.model))
+
+
+def _of_catboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), catboost.model(engine.model))
+
+
+_KERNELS: dict[str, Callable[[Predictor], Iterator[Kernel]]] = {
+    "catboost": _of_catboost,
+    "lightgbm": _of_lightgbm,
+    "sklearn": _of_sklearn,
+}
+"""By flavour."""
 
 
 def _boosters(native: Predictor) -> Iterator[Artifact]:
@@ -85,7 +110,7 @@ def _converted(native: Predictor) -> Iterator[Artifact]:
 
 
 MAKERS: dict[str, Maker] = {
-    "kernel": Maker("numpy kernel", ("sklearn",), _kernels),
+    "kernel": Maker("numpy kernel", tuple(_KERNELS), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
     "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.ensembles import check_built, members
+from foretell.kernels.ensembles import members
 from foretell.kernels.node import Making, NotCovered
+from foretell.kernels.planting import plant
 from foretell.kernels.rows import Rows, check_finite, singles
-from foretell.trees.forest import Forest, planted
+from foretell.trees.forest import Forest
 
 _PIECE = 4096
 """So many rows at once, as every tree's answer is kept for each."""
@@ -101,14 +102,13 @@ def classifier(estimator: Any, making: Making) -> AdaBoostClassifier:
         other = -1 / (len(classes) - 1) * weight
         trees.append(replace(tree, leaves=np.where(labels[:, np.newaxis] == classes, weight, other)))
     start = np.zeros(len(classes))
-    forest = planted(trees, estimator.n_features_in_, start=start, number="float32")
+    forest = plant(trees, estimator.n_features_in_, start=start, number="float32")
     return AdaBoostClassifier(forest, classes, float(estimator.estimator_weights_.sum()))
 
 
 def regressor(estimator: Any, making: Making) -> AdaBoostRegressor:
     """From a fitted AdaBoostRegressor. Raises NotCovered."""
-    check_built()
     trees = members(estimator)
     start, outputs = np.full(len(trees), -0.0), range(len(trees))
-    forest = planted(trees, estimator.n_features_in_, outputs=outputs, start=start, number="float32")
+    forest = plant(trees, estimator.n_features_in_, outputs=outputs, start=start, number="float32")
     return AdaBoostRegressor(forest, np.asarray(estimator.estimator_weights_, "float64"))

@@ -11,12 +11,12 @@ import numpy as np
 
 from foretell.batch import Call, Output
 from foretell.kernels import adaboost, columns, encoding
-from foretell.kernels.ensembles import check_built
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.linear import of_two, sigmoid, softmax
 from foretell.kernels.node import Making, NotCovered, Step
+from foretell.kernels.planting import plant
 from foretell.kernels.rows import Rows, check_finite, numbers, singles
-from foretell.trees.forest import Forest, planted
+from foretell.trees.forest import Forest
 from foretell.trees.tree import of_histogram, of_sklearn
 
 Link = Literal["logit", "half logit", "softmax", "softmax by columns"]
@@ -149,7 +149,6 @@ def _begins_alike(estimator: Any) -> bool:
 
 def _planted(estimator: Any) -> Forest:
     """Raises NotCovered."""
-    check_built()
     width = estimator.estimators_.shape[1]
     columns = estimator.n_features_in_
     start = np.zeros(width)
@@ -158,17 +157,16 @@ def _planted(estimator: Any) -> Forest:
     members = [of_sklearn(member.tree_) for member in estimator.estimators_.ravel()]
     trees = [replace(tree, leaves=estimator.learning_rate * tree.leaves) for tree in members]
     outputs = [at % width for at in range(len(trees))]
-    return planted(trees, columns, outputs=outputs, start=start, number="float32")
+    return plant(trees, columns, outputs=outputs, start=start, number="float32")
 
 
 def _planted_histograms(estimator: Any) -> Forest:
     """Raises NotCovered."""
-    check_built()
     start = 0.0 + estimator._baseline_prediction.reshape(-1)
     if start.dtype != "float64":
         raise NotCovered(f"{type(estimator).__name__} with sums of {start.dtype}")
     trees = [of_histogram(predictor) for stage in estimator._predictors for predictor in stage]
-    return planted(trees, estimator.n_features_in_, outputs=[at % len(start) for at in range(len(trees))], start=start)
+    return plant(trees, estimator.n_features_in_, outputs=[at % len(start) for at in range(len(trees))], start=start)
 
 
 def _encoded(estimator: Any, making: Making) -> Step | None:

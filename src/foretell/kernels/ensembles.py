@@ -12,9 +12,9 @@ import numpy as np
 
 from foretell.batch import Call, Output
 from foretell.kernels.node import Making, NotCovered, classes_of
+from foretell.kernels.planting import plant
 from foretell.kernels.rows import Rows, Sparse, check_finite, singles
-from foretell.trees import forest
-from foretell.trees.forest import Forest, planted
+from foretell.trees.forest import Forest
 from foretell.trees.tree import Tree, of_sklearn
 
 
@@ -186,12 +186,5 @@ def _takes_nan(estimator: Any) -> bool:
 
 def _planted(trees: list[Tree], estimator: Any) -> Forest:
     """Raises NotCovered."""
-    check_built()
     start = np.zeros(trees[0].leaves[0].size)
-    return planted(trees, estimator.n_features_in_, start=start, number="float32")
-
-
-def check_built() -> None:
-    """Raises NotCovered where foretell was built without a compiler."""
-    if not forest.available():
-        raise NotCovered("trees, as foretell was installed without its compiled part")
+    return plant(trees, estimator.n_features_in_, start=start, number="float32")

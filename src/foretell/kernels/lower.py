@@ -1,5 +1,6 @@
 """From a fitted scikit-learn estimator to a kernel, by the estimator's class. Nothing of scikit-learn is imported: an
-estimator's attributes are read."""
+estimator's attributes are read. Estimators of other libraries that fit into its pipelines have their library's name
+before their own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from foretell.kernels import (
     ensembles,
     features,
     imputing,
+    lightgbm,
     linear,
     machines,
     meta,
@@ -49,6 +51,7 @@ HEADS: dict[str, Lowering] = {
     **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
     **dict.fromkeys((f"{kind}Classifier" for kind in _FORESTS), ensembles.classifier),
     **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
+    **dict.fromkeys((f"lightgbm.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")), lightgbm.estimator),
     "AdaBoostClassifier": adaboost.classifier,
     "AdaBoostRegressor": adaboost.regressor,
     "BaggingClassifier": ensembles.bagging_classifier,
@@ -162,12 +165,14 @@ def _chain(estimator: Any) -> list[Any]:
 
 def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
     name = type(estimator).__name__
-    if name not in table or not _is_theirs(estimator):
+    if not _is_theirs(estimator):
+        name = f"{type(estimator).__module__.partition('.')[0]}.{name}"
+    if name not in table:
         raise NotCovered(name)
     try:
         return table[name](estimator, making)
     except AttributeError as error:
-        raise NotCovered(f"{name}, which is not as scikit-learn fits it: {error}") from error
+        raise NotCovered(f"{name}, which is not as its library fits it: {error}") from error
 
 
 def _is_plain(step: Any) -> bool:
