@@ -218,7 +218,7 @@ def main(wanted: list[str]) -> None:
     call = Call(proba="--proba" in wanted)
     names = [name for name in wanted if not name.startswith("-")]
     table = Table(title="µs a row, library → kernel (times quicker)", title_justify="left", box=None, padding=(0, 2))
-    table.add_column("estimator, columns")
+    table.add_column("estimator, columns", no_wrap=True)
     for size in SIZES:
         table.add_column(f"{size:,}", justify="right")
     table.add_column("")
@@ -226,7 +226,7 @@ def main(wanted: list[str]) -> None:
         if not names or name in names:
             for example in examples(name):
                 table.add_row(*row(example, call))
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 def row(example: Example, call: Call) -> list[str]:
