@@ -3,7 +3,6 @@
 Source of the formulas: scikit-learn's svm/_base.py and its copy of libsvm, svm/src/libsvm/svm.cpp.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ from foretell.kernels.coupling import coupled
 from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
+from foretell.kernels.sums import aligned, stretches, weighed
 
 _FEW = 4
 _STRETCH = 256
 _VECTORS = 32
-_STROKE = 256
 _CELLS = 1 << 16
 """So many numbers at once stay in a processor's cache."""
 
@@ -41,12 +40,10 @@ class Machine:
     def __post_init__(self) -> None:
         whole = len(self.plus) == 1 and self.which.shape[1] == len(self.vectors)
         object.__setattr__(self, "_whole", whole)
-        counts = (self.which < len(self.vectors)).sum(axis=1)
-        terms = [
-            (_stretches(places[:count]), weights[:count, np.newaxis])
-            for places, weights, count in zip(self.which, self.weights, counts, strict=True)
-        ]
-        object.__setattr__(self, "_terms", terms)
+        object.__setattr__(self, "_terms", (np.ascontiguousarray(self.which.T), np.ascontiguousarray(self.weights.T)))
+        spare, first, more = stretches(self.which, self.weights, len(self.vectors))
+        object.__setattr__(self, "_spaced", aligned(np.insert(self.vectors, spare, 0.0, axis=0)))
+        object.__setattr__(self, "_stretches", (first, more))
 
     def decisions(self, rows: Rows) -> np.ndarray:
         """Shape (rows, sums). Raises RowRefused."""
@@ -66,44 +63,33 @@ class Machine:
         if self.kernel == "rbf":
             left = right = left - right
         self._shape(np.vecdot(left, right, out=near[:, :-1]))
-        terms = near[:, np.newaxis, :-1] if self._whole else near.take(self.which, axis=1)  # type: ignore[attr-defined]
+        total: np.ndarray
         # Sums start with 0, so that none is -0.
-        total: np.ndarray = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1] + 0.0
+        if len(self.plus) == 1:
+            terms = near[:, np.newaxis, :-1] if self._whole else near.take(self.which, axis=1)  # type: ignore[attr-defined]
+            total = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1] + 0.0
+        else:
+            which, weights = self._terms  # type: ignore[attr-defined]
+            total = np.add.reduce(near.take(which, axis=1) * weights, axis=1) + 0.0
         total += self.plus
         return total
 
     def _of_many(self, matrix: np.ndarray) -> np.ndarray:
-        """Vectors are the slower axis, which numpy adds one by one."""
-        near = self._apart(matrix) if self.kernel == "rbf" else np.vecdot(self.vectors[:, np.newaxis, :], matrix)
+        vectors: np.ndarray = self._spaced  # type: ignore[attr-defined]
+        near = (
+            _apart(vectors, matrix) if self.kernel == "rbf" else np.vecdot(vectors[:, np.newaxis, :], aligned(matrix))
+        )
         for at in range(0, len(near), _VECTORS):
             self._shape(near[at : at + _VECTORS])
-        totals = np.empty((len(matrix), len(self.plus)))
-        terms = np.empty((self.which.shape[1], len(matrix)))
-        for at, (places, weights) in enumerate(self._terms):  # type: ignore[attr-defined]
-            for here, there in places:
-                np.multiply(near[there], weights[here], out=terms[here])
-            np.add.reduce(terms[: len(weights)], axis=0, out=totals[:, at])
-        totals += self.plus
-        return totals
-
-    def _apart(self, matrix: np.ndarray) -> np.ndarray:
-        """Squared distances, shape (vectors, rows). numpy subtracts several rows at a stroke."""
-        rows, columns = matrix.shape
-        times = max(_STROKE // columns, 1)
-        strokes = -(-rows // times)
-        padded = np.zeros((strokes, times, columns))
-        padded.reshape(-1, columns)[:rows] = matrix
-        step = max(_CELLS // padded.size, 1)
-        vectors = np.empty((step, 1, times, columns))
-        away = np.empty((step, strokes, times, columns))
-        near = np.empty((len(self.vectors), rows))
-        for at in range(0, len(self.vectors), step):
-            count = min(step, len(self.vectors) - at)
-            vectors[:count] = self.vectors[at : at + count, np.newaxis, np.newaxis]
-            np.subtract(vectors[:count], padded, out=away[:count])
-            each = away[:count].reshape(count, -1, columns)[:, :rows]
-            np.vecdot(each, each, out=near[at : at + count])
-        return near
+        totals = np.empty((len(self.plus), len(matrix)))
+        first, more = self._stretches  # type: ignore[attr-defined]
+        for sums, places, weights in first:
+            weighed(weights, near[places], totals[sums])
+        for sums, places, weights in more:
+            near[places.start] = totals[sums]
+            weighed(weights, near[places], totals[sums])
+        decisions: np.ndarray = totals.T + self.plus
+        return decisions
 
     def _shape(self, near: np.ndarray) -> None:
         """From dot products, or squared distances, to the kernel, in place."""
@@ -193,10 +179,18 @@ def _most(votes: np.ndarray) -> np.ndarray:
     return picked
 
 
-def _stretches(places: np.ndarray) -> list[tuple[slice, slice]]:
-    """Rising places as slices: where they stand among themselves, and which they are."""
-    cuts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
-    return [(slice(a, b), slice(int(places[a]), int(places[a]) + b - a)) for a, b in itertools.pairwise(cuts) if b > a]
+def _apart(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Squared distances, shape (vectors, rows)."""
+    step = max(_CELLS // matrix.size, 1)
+    away = aligned(np.empty((step, *matrix.shape)))
+    near = np.empty((len(vectors), len(matrix)))
+    for at in range(0, len(vectors), step):
+        some = vectors[at : at + step, np.newaxis]
+        each = away[: len(some)]
+        each[...] = some
+        each -= matrix
+        np.vecdot(each, each, out=near[at : at + step])
+    return near
 
 
 def _likely(sums: np.ndarray) -> np.ndarray:
@@ -209,12 +203,12 @@ def _likely(sums: np.ndarray) -> np.ndarray:
 
 def _power(base: np.ndarray, times: int) -> np.ndarray:
     """By squares, in libsvm's order."""
-    power = np.ones_like(base)
-    while times > 0:
-        if times % 2:
-            power *= base
+    power = np.ones_like(base) if times % 2 == 0 else base
+    while times > 1:
         base = base * base
         times //= 2
+        if times % 2:
+            power = power * base
     return power
 
 
