@@ -40,6 +40,8 @@ class Machine:
     def __post_init__(self) -> None:
         whole = len(self.plus) == 1 and self.which.shape[1] == len(self.vectors)
         object.__setattr__(self, "_whole", whole)
+        # Sums of the library start with 0, so that none is -0; with this added, ours need not.
+        object.__setattr__(self, "_plus", self.plus + 0.0)
         object.__setattr__(self, "_terms", (np.ascontiguousarray(self.which.T), np.ascontiguousarray(self.weights.T)))
         spare, first, more = stretches(self.which, self.weights, len(self.vectors))
         object.__setattr__(self, "_spaced", aligned(np.insert(self.vectors, spare, 0.0, axis=0)))
@@ -62,44 +64,44 @@ class Machine:
         left, right = matrix[:, np.newaxis, :], self.vectors
         if self.kernel == "rbf":
             left = right = left - right
-        self._shape(np.vecdot(left, right, out=near[:, :-1]))
+        near[:, :-1] = self._shaped(np.vecdot(left, right))
         total: np.ndarray
-        # Sums start with 0, so that none is -0.
         if len(self.plus) == 1:
             terms = near[:, np.newaxis, :-1] if self._whole else near.take(self.which, axis=1)  # type: ignore[attr-defined]
-            total = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1] + 0.0
+            total = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1]
         else:
             which, weights = self._terms  # type: ignore[attr-defined]
-            total = np.add.reduce(near.take(which, axis=1) * weights, axis=1) + 0.0
-        total += self.plus
+            total = np.add.reduce(near.take(which, axis=1) * weights, 1)
+        total += self._plus  # type: ignore[attr-defined]
         return total
 
     def _of_many(self, matrix: np.ndarray) -> np.ndarray:
         vectors: np.ndarray = self._spaced  # type: ignore[attr-defined]
-        near = (
-            _apart(vectors, matrix) if self.kernel == "rbf" else np.vecdot(vectors[:, np.newaxis, :], aligned(matrix))
-        )
+        matrix = aligned(matrix)
+        near = _apart(vectors, matrix) if self.kernel == "rbf" else np.vecdot(vectors[:, np.newaxis, :], matrix)
         for at in range(0, len(near), _VECTORS):
-            self._shape(near[at : at + _VECTORS])
-        totals = np.empty((len(self.plus), len(matrix)))
+            near[at : at + _VECTORS] = self._shaped(near[at : at + _VECTORS])
+        totals = np.zeros((len(self.plus), len(matrix)))
         first, more = self._stretches  # type: ignore[attr-defined]
         for sums, places, weights in first:
             weighed(weights, near[places], totals[sums])
         for sums, places, weights in more:
             near[places.start] = totals[sums]
             weighed(weights, near[places], totals[sums])
-        decisions: np.ndarray = totals.T + self.plus
+        decisions: np.ndarray = totals.T + self._plus  # type: ignore[attr-defined]
         return decisions
 
-    def _shape(self, near: np.ndarray) -> None:
-        """From dot products, or squared distances, to the kernel, in place."""
+    def _shaped(self, near: np.ndarray) -> np.ndarray:
+        """From dot products, or squared distances, which are overwritten, to the kernel."""
         if self.kernel == "rbf":
             near *= -self.gamma
-            near[...] = exp(near)
-        elif self.kernel == "poly":
+            return exp(near)
+        if self.kernel == "poly":
             near *= self.gamma
-            near += self.offset
-            near[...] = _power(near, self.degree)
+            if self.offset:  # to add 0 would change but the sign of a 0
+                near += self.offset
+            return _power(near, self.degree)
+        return near
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class MachineClassifier:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         sums = self.machine.decisions(rows)
-        predicted = Output("", self.classes[self._picked(sums)])
+        predicted = Output("", self.classes.take(self._picked(sums)))
         if not call.proba or self.slopes is None or self.offsets is None:
             return (predicted,)
         each = coupled(_likely(sums * self.slopes + self.offsets), len(self.classes))
@@ -155,7 +157,7 @@ class MachineClassifier:
         if len(self.classes) == 2:
             return np.where(sums[:, 0] > 0, 0, 1)
         if not self.ties:
-            return _most((sums > 0) @ self._turns + self._least)  # type: ignore[attr-defined]
+            return _most((sums > 0).astype(float).dot(self._turns) + self._least)  # type: ignore[attr-defined]
         return _most(self._each_class(sums))
 
     def scores(self, rows: Rows) -> np.ndarray:

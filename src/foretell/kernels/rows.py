@@ -79,6 +79,7 @@ class Sparse:
 Rows = np.ndarray | Frame | Sparse
 
 _FEW = 256
+_DOUBLE = np.dtype("float64")
 
 
 def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
@@ -87,6 +88,8 @@ def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
 
     Raises ValueError for text, with which the library fails too, unless it spells a number.
     """
+    if isinstance(rows, np.ndarray) and rows.dtype == _DOUBLE:
+        return rows
     if isinstance(rows, Sparse):
         rows = rows.dense()
     if isinstance(rows, Frame):

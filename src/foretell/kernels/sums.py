@@ -45,13 +45,17 @@ def stretches(which: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.nd
 
 
 def weighed(weights: np.ndarray, near: np.ndarray, sums: np.ndarray) -> None:
-    """sums = weights @ near, but row after row of near, from 0, and rounded after each step."""
-    if _rounds_each():
-        np.einsum("jk,kn->jn", weights, near, out=sums)
-        return
+    """sums = weights @ near, but row after row of near, and rounded after each step. A sum of zeros may be -0."""
+    (_at_once if _rounds_each() else _by_terms)(weights, near, sums)
+
+
+def _at_once(weights: np.ndarray, near: np.ndarray, sums: np.ndarray) -> None:
+    np.einsum("jk,kn->jn", weights, near, out=sums)
+
+
+def _by_terms(weights: np.ndarray, near: np.ndarray, sums: np.ndarray) -> None:
     for some, each in zip(sums, weights, strict=True):
         np.add.reduce(near * each[:, np.newaxis], axis=0, out=some)
-        some += 0.0
 
 
 @functools.cache
