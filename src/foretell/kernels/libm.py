@@ -38,8 +38,9 @@ def without_walk(values: np.ndarray) -> np.ndarray:
 
 
 def _by_complex(values: np.ndarray) -> np.ndarray:
-    raised: np.ndarray = np.exp(values.astype("complex128")).real
-    return np.ascontiguousarray(raised)
+    raised = values.astype("complex128")
+    np.exp(raised, out=raised)
+    return raised.real
 
 
 def _one_by_one(values: np.ndarray) -> np.ndarray:

@@ -79,8 +79,7 @@ class LinearClassifier:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         scores = self.scores(rows)
-        picked = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        predicted = Output("", self.classes[picked])
+        predicted = Output("", self.classes.take(scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)))
         if not call.proba:
             return (predicted,)
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
@@ -98,7 +97,7 @@ def checked(rows: Rows) -> np.ndarray | Sparse:
             if isinstance(part, np.ndarray):
                 check_finite(part)
         return rows
-    if isinstance(rows, Frame) or rows.dtype == object:
+    if isinstance(rows, Frame) or rows.dtype.kind == "O":
         rows = numbers(rows, keeps=("float32", "float16"))
     check_finite(rows)
     return rows
