@@ -14,7 +14,7 @@ from foretell.models.landmarks import Landmarks
 from foretell.predictor import Predictor
 
 ROWS = 10_000
-"""At least so many rows are compared."""
+"""At least so many rows that the library answers are compared."""
 
 _DRAWN, _NULLS, _EXTREMES, _UNSEEN, _PAIRS, _MOST_THRESHOLDS = 9_000, 900, 900, 400, 250, 3_000
 _LARGEST_ROW, _FEW = 4096, 64
@@ -48,9 +48,10 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows by how they were made."""
+    """Rows by how they were made. more: draws so many more; None where few are enough."""
 
     kinds: dict[str, Batch]
+    more: Callable[[int], Batch] | None = None
 
     def __len__(self) -> int:
         return sum(batch.rows for batch in self.kinds.values())
@@ -80,10 +81,7 @@ def draw(native: Predictor, label: Callable[[Batch], np.ndarray]) -> Rows:
         kinds["one ulp around thresholds"] = thresholds
     if small and (boundary := around_boundary(kinds["drawn"], label, chance)) is not None:
         kinds["one ulp around the boundary"] = boundary
-    missing = ROWS - sum(batch.rows for batch in kinds.values())
-    if small and missing > 0:
-        kinds["drawn"] = Batch.concat([kinds["drawn"], draws.rows(missing)])
-    return Rows(kinds)
+    return Rows(kinds, draws.rows if small else None)
 
 
 class _Draws:
