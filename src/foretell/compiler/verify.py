@@ -16,7 +16,9 @@ from foretell.predictor import Predictor
 ANSWERED, REFUSED, FAILED = 0, 1, 2
 
 _PIECE = 64
-_MOST_REFUSED, _MOST_TIMES = 150, 20
+_MOST_REFUSED = 60
+_FEWEST = 200
+"""Rows that are answered, from which on more may be mixed of them."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,15 @@ class Reference:
 
 
 def reference(native: Predictor, rows: Rows, calls: Sequence[Call]) -> Reference:
-    """Asks the library. Of rows that it refuses a number is enough for each kind; more are drawn in their place."""
+    """Asks the library. Of rows that it refuses a number is enough for each kind; others are mixed in their place, of
+    the cells of those that it answers."""
     asked = _Asked(native, calls[0])
     for kind, batch in rows.kinds.items():
         asked.ask(kind, batch)
-    for _ in range(_MOST_TIMES):
-        if rows.more is None or asked.answered >= ROWS:
-            break
-        asked.ask("drawn", rows.more(max(ROWS - asked.answered, _PIECE)))
-    answered = Batch.concat([batch for batch in asked.good if batch.rows] or [rows.kinds["example"][:0]])
+    answered = asked.answered
+    if _FEWEST <= answered.rows < rows.enough:
+        asked.ask("mixed", _mixed(answered, rows.enough - answered.rows))
+        answered = asked.answered
     answers = {call: native.predict(answered, call) for call in calls} if answered.rows else {}
     return Reference(answered, answers, asked.bad, asked.kinds)
 
@@ -55,8 +57,8 @@ class _Asked:
     kinds: dict[str, int] = field(default_factory=dict)
 
     @property
-    def answered(self) -> int:
-        return sum(batch.rows for batch in self.good)
+    def answered(self) -> Batch:
+        return Batch.concat([batch for batch in self.good if batch.rows] or self.good[:1])
 
     def ask(self, kind: str, batch: Batch) -> None:
         """Asks for rows of a kind, until enough of them are refused."""
@@ -71,6 +73,12 @@ class _Asked:
             refused += int((codes != ANSWERED).sum())
             if refused >= _MOST_REFUSED:
                 break
+
+
+def _mixed(rows: Batch, count: int) -> Batch:
+    """count rows, each cell from another row. What a library refuses is mostly one cell, so it answers them."""
+    chance = np.random.default_rng(21)
+    return Batch(count, [column[chance.integers(0, rows.rows, count)] for column in rows.columns])
 
 
 _DOUBTFUL = ("nulls", "extremes", "unseen words")
@@ -209,17 +217,20 @@ def picked(batch: Batch, mask: np.ndarray) -> Batch:
 
 
 def labeller(native: Predictor, call: Call) -> Callable[[Batch], np.ndarray]:
-    """Which answer a row gets from the library, as a number; -1 where it is refused."""
+    """Which answer a row gets from the library, as a number; -1 where it is refused, or after many that were."""
     known: dict[object, int] = {}
 
     def label(batch: Batch) -> np.ndarray:
-        codes = outcomes(native, batch, call)
+        codes = outcomes(native, batch, call, _MOST_UNLABELLED)
         found = np.full(batch.rows, -1)
         good = np.flatnonzero(codes == ANSWERED)
         if len(good):
-            values = native.predict(picked(batch, codes == ANSWERED), call).outputs[0].values
+            values = native.predict(picked(batch[: len(codes)], codes == ANSWERED), call).outputs[0].values
             rows = values.reshape(len(values), -1).tolist()
             found[good] = [known.setdefault(tuple(row), len(known)) for row in rows]
         return found
 
     return label
+
+
+_MOST_UNLABELLED = 20

@@ -20,8 +20,9 @@ from foretell.predictor import Predictor
 _CHECKED = 4096
 _READING = 1.5e-6
 """Seconds that a row takes besides its prediction, about; read, written."""
-_PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 400, 1.0
-"""What a compilation asks the library for, about, and what it takes besides."""
+_PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 500, 2.5
+"""What a compilation asks the library for, about (models that refuse rows: up to 1,000 calls), and what it takes
+besides."""
 _WORTH, _SAVED = 1.2, 0.7
 
 
