@@ -50,7 +50,7 @@ def test_a_long_job_ends_on_another_engine(models: Path) -> None:
     write_rows(models, "pipeline")
     few, _ = predicted(models / "pipeline", "--trust", "--engine", "native")
     header, rows = Path("in.csv").read_bytes().split(b"\n", 1)
-    times = -(-_A_BLOCK // len(rows))
+    times = -(-_TWO_BLOCKS // len(rows))
     with Path("long.csv").open("wb") as file:
         file.write(header + b"\n" + rows * times)
         whole = file.tell()
@@ -67,8 +67,8 @@ def test_a_long_job_ends_on_another_engine(models: Path) -> None:
     assert header + b"\n" + rows * times == Path("out.csv").read_bytes()
 
 
-_A_BLOCK = 9 << 20
-"""Bytes, and more; what comes after them is a hole in the file, which is gone when it would be read."""
+_TWO_BLOCKS = 17 << 20
+"""Bytes; what comes after them is a hole in the file, which is gone when it would be read."""
 
 
 class Broken:
