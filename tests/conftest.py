@@ -299,14 +299,14 @@ def ready(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[
     from foretell import predictor
     from foretell.compiler.compile import compile_model
 
-    def fill(model: Path, cache: Path) -> None:
+    def fill(model: Path, engine: str, cache: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FORETELL_CACHE", str(cache))
-            compile_model(predictor.find(str(model), trust=True, engine="native"))
+            compile_model(predictor.find(str(model), trust=True, engine="native"), engine=engine)
 
-    def copied(model: Path, *, seen: bool = True) -> Any:
-        name = f"engines of {model.parent.name} {model.name}"
-        made = _once(_shared(tmp_path_factory, worker_id) / name, functools.partial(fill, model))
+    def copied(model: Path, *, seen: bool = True, engine: str = "auto") -> Any:
+        name = f"{engine} engines of {model.parent.name} {model.name}"
+        made = _once(_shared(tmp_path_factory, worker_id) / name, functools.partial(fill, model, engine))
         shutil.copytree(made, os.environ["FORETELL_CACHE"], dirs_exist_ok=True)
         place = place_of(model)
         if seen:

@@ -69,7 +69,7 @@ def test_a_crash_while_a_proof_is_put_in_place(at: int, counts: str, models: Pat
     assert (counts == "the old") == (found == folder)
     assert (old if counts == "the old" else another(old)) == place.record()
     write_rows(models, "logistic")
-    assert "numpy kernel" in predicted(models / "logistic")[1].splitlines()[-1]
+    assert "compiled kernel" in predicted(models / "logistic")[1].splitlines()[-1]
     with place.locked(print):
         pass
     id_ = found.name.rpartition("-")[2]
@@ -123,7 +123,7 @@ def test_a_model_that_is_compiled_anew_meanwhile(models: Path, ready: Ready) -> 
     with place.locked(print):
         assert not found.compiled.exists()
     opened = predictor.load(found)
-    assert ("numpy kernel", (), place.chosen()) == (opened.engine.name, opened.notes, opened.found.compiled)
+    assert ("compiled kernel", (), place.chosen()) == (opened.engine.name, opened.notes, opened.found.compiled)
     place.demote("it was wrong", found.compiled)
     assert ("it was wrong", None) == (place.demoted(found.compiled), place.demoted())
     place.demote("it is wrong")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 import foretell as library
 from conftest import COMMAND, PATIENCE, foretell, rows_of, serving
@@ -181,7 +183,7 @@ def test_nothing_of_a_compiled_pickle_runs(models: Path, flavours: Path) -> None
     refused = foretell("models", "compile", "-m", model)
     assert (3, True) == (refused.code, "would run code" in refused.err)
     compile_(model, "--trust")
-    assert "numpy kernel" in predicted(model)[1]
+    assert "compiled kernel" in predicted(model)[1]
     assert 3 == foretell("models", "predict", "-m", model, "--engine", "native", "-i", "in.csv").code
 
 
@@ -209,7 +211,12 @@ def test_what_was_compiled_with_a_cast_is_shown_with_it(models: Path) -> None:
     page = " ".join(foretell("models", "inspect", "-m", model, "--cast", cast).out.split())
     proof = told["record"]["tried"][1]["verified"]
     sorts = f"{proof['answered']:,} that the library answers, {proof['refused']:,} that it refuses"
-    for part in ("sepal length (cm) float", "engine numpy kernel", sorts, f"equal to the bit on {proof['answered']:,}"):
+    for part in (
+        "sepal length (cm) float",
+        "engine compiled kernel",
+        sorts,
+        f"equal to the bit on {proof['answered']:,}",
+    ):
         assert part in page
     told = json.loads(foretell("models", "inspect", "-m", model, "--schema", _schema(), "--json").out)
     assert (["a"], "not compiled yet") == ([column["name"] for column in told["signature"]["inputs"]], told["why"])
@@ -220,16 +227,17 @@ def test_what_was_compiled_with_a_cast_is_shown_with_it(models: Path) -> None:
 def test_an_engine_by_name_is_used(models: Path, ready: Ready) -> None:
     """--engine NAME takes that engine; one that cannot be made ends with 3 and says why."""
     ready(models / "logistic")
-    ready(models / "forest")
     write_rows(models, "logistic")
-    assert "numpy kernel" in predicted(models / "logistic", "--engine", "kernel")[1]
-    refused = foretell("models", "predict", "-m", models / "forest", "--engine", "kernel", "-i", "in.csv")
-    assert (3, True) == (refused.code, "does not cover RandomForestClassifier" in refused.err)
+    assert "compiled kernel" in predicted(models / "logistic", "--engine", "kernel")[1]
+    near = KNeighborsClassifier(1).fit([[0.0], [1.0]], [0, 1])
+    Path("near.pkl").write_bytes(pickle.dumps(near))
+    refused = foretell("models", "predict", "-m", "near.pkl", "--trust", "--engine", "kernel", "-i", "in.csv")
+    assert (3, True) == (refused.code, "does not cover KNeighborsClassifier" in refused.err)
     refused = foretell("models", "predict", "-m", models / "onnx", "--engine", "kernel", "-i", "in.csv")
     assert (3, True) == (refused.code, "there is no engine 'kernel'" in refused.err)
     with pytest.raises(ModelError, match="does not cover"):
-        library.load(str(models / "forest"), engine="kernel")
-    assert "numpy kernel" in repr(library.load(str(models / "logistic"), engine="kernel"))
+        library.load("near.pkl", engine="kernel", trust=True)
+    assert "compiled kernel" in repr(library.load(str(models / "logistic"), engine="kernel"))
 
 
 def test_hostile_kernels_are_refused(models: Path, tmp_path: Path) -> None:
@@ -278,7 +286,7 @@ def test_an_untrusted_pickle_is_compiled_in_the_sandbox_only(user: str, models: 
     told = json.loads(ran.stdout)
     assert ("needed", "kernel") == (told["trust"], told["engine"])
     got, said = predicted(model)
-    assert (expected, True) == (got, "numpy kernel" in said)
+    assert (expected, True) == (got, "compiled kernel" in said)
 
 
 LEAVES: dict[str, tuple[str, str]] = {

@@ -65,7 +65,7 @@ def test_a_compiled_model_predicts_the_same_bytes(models: Path, ready: Ready, na
     assert "scikit-learn" in said
     ready(model)
     got, said = predicted(model)
-    assert "numpy kernel" in said
+    assert "compiled kernel" in said
     assert expected == got
 
 
@@ -258,7 +258,7 @@ def wrong_kernel(native: Predictor) -> Any:
 
 def test_a_wrong_engine_is_not_chosen(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no engine is proven, the library predicts, and the record says why."""
-    monkeypatch.setitem(MAKERS, "kernel", Maker("numpy kernel", ("sklearn",), wrong_kernel))
+    monkeypatch.setitem(MAKERS, "kernel", Maker("compiled kernel", ("sklearn",), wrong_kernel))
     record = compile_model(predictor.find(str(models / "params"), engine="native"))
     tried = record.of_engine("kernel")
     assert "native" == record.chosen
@@ -336,7 +336,7 @@ def test_a_server_swaps_the_proven_engine_in(models: Path) -> None:
         asking = threading.Thread(target=ask)
         asking.start()
         try:
-            server.lines.until("now predicting with the numpy kernel")
+            server.lines.until("now predicting with the compiled kernel")
             after = asked[0]
             assert expected == server.post(body, query="?proba=true").body
         finally:

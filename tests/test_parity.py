@@ -42,7 +42,8 @@ Table = tuple[list[str], list[list[Any]]]
 class Case:
     """A model of conftest's makers. flavour: the one that loads it. proba: whether it is asked for probabilities too.
     ways: those that it is tried through; without any, all. files: whether files and pipes are among all. engine: what
-    computes it; what is expected is the library's all the same. of: the model that it was compiled of."""
+    computes it; what is expected is the library's all the same. of, made: the model that it was compiled of, and the
+    engine that it was compiled for."""
 
     name: str
     flavour: str
@@ -53,6 +54,7 @@ class Case:
     files: bool = True
     engine: str = "native"
     of: str = ""
+    made: str = "kernel"
 
     @property
     def everywhere(self) -> bool:
@@ -105,12 +107,18 @@ MODELS = [
     Case("nosignature", "sklearn", ways=("python lists", "http data"), engine="kernel"),
     Case("two_outputs", "sklearn", columns=2, ways=CORE, engine="kernel"),
     Case("params", "sklearn", params='{"return_std": true}', columns=2, ways=("pandas", "http data"), engine="kernel"),
+    Case("forest", "sklearn", proba=True, columns=4, engine="kernel"),
     Case("forest", "sklearn", proba=True, columns=4, engine="onnx"),
+    Case("mlflow3/xgb_classifier", "xgboost", proba=True, columns=4, engine="kernel"),
+    Case("mlflow2/xgb_early", "xgboost", proba=True, columns=3, ways=CORE, engine="kernel"),
+    Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, engine="kernel"),
+    Case("mlflow3/bare.cbm", "catboost", proba=True, columns=4, engine="kernel"),
     Case("mlflow3/lgb_classifier", "lightgbm", proba=True, columns=4, engine="booster"),
     Case("mlflow3/compiled", "foretell", proba=True, columns=4, of="mlflow3/sklearn"),
     Case("mlflow2/compiled", "foretell", proba=True, columns=4, ways=CORE, of="mlflow2/sklearn"),
     Case("mlflow3/compiled_forest", "foretell", proba=True, columns=4, of="forest"),
-    Case("mlflow3/compiled_booster", "foretell", proba=True, columns=4, of="mlflow3/lgb_classifier"),
+    Case("mlflow3/compiled_onnx", "foretell", proba=True, columns=4, of="forest", made="onnx"),
+    Case("mlflow3/compiled_booster", "foretell", proba=True, columns=4, of="mlflow3/lgb_classifier", made="booster"),
 ]
 
 
@@ -125,20 +133,15 @@ def compiled(flavours: Path, ready: Ready, tmp_path_factory: pytest.TempPathFact
             return cache
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FORETELL_CACHE", str(cache))
-            folder = ready(model_path(flavours, case.of or case.name)).chosen()
+            engine = case.made if case.of else case.engine
+            folder = ready(model_path(flavours, case.of or case.name), engine=engine).compiled(engine)
         assert folder is not None
-        assert case.of or case.engine == compiled_for(folder)
         if case.of and not (flavours / case.name).exists():
             shutil.copytree(folder, flavours / case.name)
             shutil.copy(flavours / f"{case.of}.json", flavours / f"{case.name}.json")
         return cache
 
     return made
-
-
-def compiled_for(folder: Path) -> str:
-    """The engine of a compiled model."""
-    return str(json.loads((folder / "MLmodel").read_bytes())["flavors"]["foretell"]["engine"])
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ def test_a_job_compiles_where_the_rows_ahead_pay(models: Path) -> None:
     watch.after(batch.rows, 10_000)
     assert ([], "scikit-learn") == (said, opened.engine.name)
     watch.after(batch.rows, 10**7)
-    assert "from here on the numpy kernel predicts" in said[-1]
-    assert "numpy kernel" == opened.engine.name
+    assert "from here on the compiled kernel predicts" in said[-1]
+    assert "compiled kernel" == opened.engine.name
     assert None is verify.compared(opened.predict(batch, call), expected)
     assert place_of(models / "pipeline").seen() == batch.rows
 
@@ -61,8 +61,8 @@ def test_a_long_job_ends_on_another_engine(models: Path) -> None:
         assert "making a faster engine" in process.stderr.readline()
         os.truncate("long.csv", whole)
         said = process.stderr.read().splitlines()
-    assert (0, "numpy kernel") == (process.returncode, said[-1].rpartition(", ")[2]), said
-    assert "from here on the numpy kernel predicts" in said[-2]
+    assert (0, "compiled kernel") == (process.returncode, said[-1].rpartition(", ")[2]), said
+    assert "from here on the compiled kernel predicts" in said[-2]
     header, rows = few.split(b"\n", 1)
     assert header + b"\n" + rows * times == Path("out.csv").read_bytes()
 
@@ -101,8 +101,8 @@ BREAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, Broken], None], str]] = {
         "it stays with scikit-learn: LookupError: two lines",
     ),
     "making": (
-        lambda patch, broken: patch.setitem(MAKERS, "kernel", Maker("numpy kernel", ("sklearn",), broken)),
-        "it stays with scikit-learn: the numpy kernel cannot be made: LookupError: two lines",
+        lambda patch, broken: patch.setitem(MAKERS, "kernel", Maker("compiled kernel", ("sklearn",), broken)),
+        "it stays with scikit-learn: the compiled kernel cannot be made: LookupError: two lines",
     ),
     "loading what was made": (
         lambda patch, broken: patch.setattr("foretell.predictor._compiled", broken),
@@ -127,7 +127,7 @@ def test_a_failure_on_the_way_to_an_engine(what: str, models: Path, monkeypatch:
     ("what", "engine"),
     [
         pytest.param("foretell.compiler.verify.compared", "scikit-learn", id="comparing"),
-        pytest.param("foretell.models.load.load", "numpy kernel", id="loading the library"),
+        pytest.param("foretell.models.load.load", "compiled kernel", id="loading the library"),
     ],
 )
 def test_a_failure_of_the_check(
@@ -139,5 +139,5 @@ def test_a_failure_of_the_check(
     monkeypatch.setattr(what, broken)
     watched(opened, models, said)
     assert broken.fired > 0
-    assert ["the numpy kernel was not held against its library on these rows: LookupError: two lines"] == said
+    assert ["the compiled kernel was not held against its library on these rows: LookupError: two lines"] == said
     assert (engine, 0, None) == (opened.engine.name, place.seen(), place.demoted())

@@ -110,7 +110,7 @@ def _converted(native: Predictor) -> Iterator[Artifact]:
 
 
 MAKERS: dict[str, Maker] = {
-    "kernel": Maker("numpy kernel", tuple(_KERNELS), _kernels),
+    "kernel": Maker("compiled kernel", tuple(_KERNELS), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
     "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }

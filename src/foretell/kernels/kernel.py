@@ -30,7 +30,7 @@ class Kernel:
 class KernelEngine:
     """numpy alone, in the training library's own order of operations."""
 
-    name = "numpy kernel"
+    name = "compiled kernel"
     block: int | None = None
 
     def __init__(self, kernel: Kernel) -> None:
