@@ -110,7 +110,7 @@ def _converted(native: Predictor) -> Iterator[Artifact]:
 
 
 MAKERS: dict[str, Maker] = {
-    "kernel": Maker("numpy kernel", tuple(_KERNELS), _kernels),
+    "kernel": Maker("compiled kernel", tuple(_KERNELS), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
     "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }
@@ -118,7 +118,8 @@ MAKERS: dict[str, Maker] = {
 
 
 def coverable(native: Predictor, *, at_once: bool) -> bool:
-    """Whether an engine that may be exact could be made. at_once: not counting those that take long to make."""
+    """Whether an engine that may be exact could be made; what fails otherwise is for the compilation to tell. at_once:
+    not counting those that take long to make."""
     for maker in MAKERS.values():
         try:
             if not maker.makes(native.flavour):
@@ -129,4 +130,6 @@ def coverable(native: Predictor, *, at_once: bool) -> bool:
                 return True
         except (NotCovered, ForetellError):
             continue
+        except Exception:
+            return True
     return False
