@@ -341,14 +341,16 @@ def _schema() -> str:
     return "schema.json"
 
 
-def test_a_lightgbm_booster_and_its_estimator_live_in_one_process(flavours: Path, ready: Ready) -> None:
-    """A job that computes by the booster alone can still ask the estimator, and does not demote what is equal."""
+def test_a_lightgbm_estimator_can_be_asked_beside_its_kernel(flavours: Path, ready: Ready) -> None:
+    """A job that computes by the kernel can still ask the estimator, and does not demote what is equal; the booster
+    alone predicts by its name."""
     model = flavours / "mlflow3" / "lgb_classifier"
     place = ready(model, seen=False)
     write_rows(flavours, "mlflow3/lgb_classifier")
-    _, said = predicted(model, "--engine", "booster")
-    assert "LightGBM booster" in said.splitlines()[-1]
+    _, said = predicted(model)
+    assert "compiled kernel" in said.splitlines()[-1]
     assert (None, True) == (place.demoted(), place.seen() > 0)
+    assert "LightGBM booster" in predicted(model, "--engine", "booster")[1].splitlines()[-1]
 
 
 def test_a_demoted_model_is_compiled_anew(models: Path, ready: Ready) -> None:
