@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
+from foretell.kernels import xgboost
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
@@ -45,14 +46,34 @@ class Maker:
 
 
 def _kernels(native: Predictor) -> Iterator[Artifact]:
-    """The kernel, with its products shaped in several ways."""
-    engine: Any = native.engine
+    """The kernel, by the library."""
     if not native.signature.tabular:
         raise NotCovered("tensors")
+    yield from _KERNELS[native.flavour](native)
+
+
+def _of_sklearn(native: Predictor) -> Iterator[Artifact]:
+    """The kernel, with its products shaped in several ways."""
+    engine: Any = native.engine
     params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
     for shape in SHAPES:
         kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
         yield Artifact(compiled.kernel_files(kernel))
+
+
+def _of_xgboost(native: Predictor) -> Iterator[Artifact]:
+    engine: Any = native.engine
+    data = bytes(engine.model.save_raw("ubj"))
+    classes = engine.classes if engine.proba else 0
+    kernel = xgboost.booster(data, classes=classes, rounds=engine.rounds, in_place=engine.in_place)
+    yield Artifact(compiled.kernel_files(kernel))
+
+
+_KERNELS: dict[str, Callable[[Predictor], Iterator[Artifact]]] = {
+    "sklearn": _of_sklearn,
+    "xgboost": _of_xgboost,
+}
+"""By flavour."""
 
 
 def _boosters(native: Predictor) -> Iterator[Artifact]:
@@ -85,7 +106,7 @@ def _converted(native: Predictor) -> Iterator[Artifact]:
 
 
 MAKERS: dict[str, Maker] = {
-    "kernel": Maker("numpy kernel", ("sklearn",), _kernels),
+    "kernel": Maker("numpy kernel", tuple(_KERNELS), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
     "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }

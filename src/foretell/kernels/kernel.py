@@ -48,7 +48,7 @@ class KernelEngine:
             return Answers(self._kernel.head.answer(rows, call))
 
     def _rows(self, batch: Batch) -> Rows:
-        if self._kernel.frame:
+        if self._kernel.frame and (self._kernel.steps or not batch.uniform):
             return Frame(tuple(batch.columns))
         if batch.uniform:
             return batch.matrix

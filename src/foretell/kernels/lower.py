@@ -21,6 +21,7 @@ from foretell.kernels import (
     scaling,
     selecting,
     targets,
+    xgboost,
 )
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
@@ -67,6 +68,13 @@ HEADS: dict[str, Lowering] = {
     "VotingRegressor": lambda estimator, making: meta.voting(estimator, making, kernel_of),
 }
 """Predictors by class name."""
+
+_XGBOOST = "XGBClassifier XGBRanker XGBRegressor XGBRFClassifier XGBRFRegressor"
+
+FOREIGN: dict[str, dict[str, Lowering]] = {
+    "xgboost": dict.fromkeys(_XGBOOST.split(), xgboost.estimator),
+}
+"""Predictors of other libraries than scikit-learn, by the library and the class name."""
 
 _SELECTORS = (
     "GenericUnivariateSelect RFE RFECV SelectFdr SelectFpr SelectFromModel SelectFwe SelectKBest SelectPercentile "
@@ -118,7 +126,7 @@ def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
     return Kernel(
         tuple(columns.chain(steps, replace(making, plain=head.plain), step_of)),
-        _of(last, HEADS, head),
+        _of(last, FOREIGN.get(_library(last), HEADS), head),
         frame and making.names is not None,
     )
 
@@ -151,12 +159,12 @@ def _chain(estimator: Any) -> list[Any]:
 
 def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
     name = type(estimator).__name__
-    if name not in table or not _is_theirs(estimator):
+    if name not in table or _library(estimator) not in ("sklearn", *FOREIGN):
         raise NotCovered(name)
     try:
         return table[name](estimator, making)
     except AttributeError as error:
-        raise NotCovered(f"{name}, which is not as scikit-learn fits it: {error}") from error
+        raise NotCovered(f"{name}, which is not as its library fits it: {error}") from error
 
 
 def _is_plain(step: Any) -> bool:
@@ -166,4 +174,8 @@ def _is_plain(step: Any) -> bool:
 
 
 def _is_theirs(estimator: Any) -> bool:
-    return type(estimator).__module__.startswith("sklearn.")
+    return _library(estimator) == "sklearn"
+
+
+def _library(estimator: Any) -> str:
+    return type(estimator).__module__.split(".")[0]
