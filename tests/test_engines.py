@@ -78,15 +78,6 @@ def test_a_model_that_nothing_covers_stays_with_its_library(models: Path) -> Non
     assert not Path("compiled").exists()
 
 
-def test_a_forest_is_proven_in_onnx_runtime(models: Path) -> None:
-    """Where no kernel is exact ONNX Runtime may be, on rows an ulp around every threshold."""
-    told = compile_(models / "forest")
-    tried = {one["engine"]: one for one in told["record"]["tried"]}
-    assert "does not cover RandomForestClassifier" == tried["kernel"]["why"]
-    assert ("onnx", True) == (told["engine"], tried["onnx"]["verified"]["exact"])
-    assert tried["onnx"]["verified"]["kinds"]["one ulp around thresholds"] > 300
-
-
 def test_an_engine_that_rounds_is_used_by_its_name_only(models: Path) -> None:
     """ONNX Runtime's last bits of a probability are not scikit-learn's: that is said, and auto takes the kernel."""
     write_rows(models, "logistic")

@@ -28,7 +28,7 @@
 
 enum { NUMBERS, PAIRS, ANYTHING };
 
-enum { LANES = 8, BLOCK_BYTES = 1 << 14, LEAST_BLOCK = 64, LARGEST_BLOCK = 1024 };
+enum { LANES = 16, BLOCK_BYTES = 1 << 14, SMALL_TREE = 1 << 16, LEAST_BLOCK = 64, LARGEST_BLOCK = 1 << 14 };
 
 typedef struct {
     int32_t root, output; /* its leaves count for this output, or for width of them from this one on */
@@ -180,7 +180,10 @@ static PyObject *add(PyObject *self, PyObject *args)
     PyObject *from, *into, *answer = NULL;
     if (taken(&given, args, &from, &into) && take(&given, ROWS, from, 0) && take(&given, SUMS, into, 1)) {
         const Py_ssize_t row = given.columns * size_of(given.number), rows = of[ROWS].len / row;
-        Py_ssize_t block = BLOCK_BYTES / row;
+        /* Small trees come to the rows of a block, which stay in the first cache; to large ones many rows come, so that
+         * a tree is loaded seldom. */
+        const Py_ssize_t tree = given.trees ? of[NODES].len / given.trees : 0;
+        Py_ssize_t block = (tree > SMALL_TREE ? 4 * tree : BLOCK_BYTES) / row;
         block = block < LEAST_BLOCK ? LEAST_BLOCK : block > LARGEST_BLOCK ? LARGEST_BLOCK : block;
         void *pairs = malloc(2 * row * (rows < block ? rows : block) + 1);
         if (of[ROWS].len % row || of[SUMS].len != rows * given.outputs * size_of(given.sum)) {

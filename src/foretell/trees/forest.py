@@ -153,8 +153,8 @@ _CHECKS = 3.0
 
 
 def _laid(tree: Tree, first: int, number: Number, bits: _Bits) -> _Laid:
-    """A tree's nodes by levels from its root, siblings side by side, behind so many nodes of the trees before it."""
-    item, left, depth = _levels(tree)
+    """A tree's nodes behind so many of the trees before it."""
+    item, left, depth = _order(tree)
     split = item >= 0
     chosen = item[split]
     nodes = np.zeros((len(item), 3 if number == "float32" else 4), "int32")
@@ -178,23 +178,42 @@ def _laid(tree: Tree, first: int, number: Number, bits: _Bits) -> _Laid:
     return _Laid(nodes, np.where(split, -1, ~item), most if even else int(mean), not even)
 
 
-def _levels(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By node: its split, or ~ its leaf; its left child, or itself; and its depth. Raises ValueError for no tree."""
-    splits, count, depth = len(tree.feature), 0, 0
-    level = np.array([0 if splits else ~0])
-    items, lefts, depths = [], [], []
-    while len(level):
+def _order(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By node: its split, or ~ its leaf; its left child, or itself; and its depth. Siblings are side by side, and what
+    is below the left one comes before what is below the right one: a walk's last steps are close together."""
+    levels = _levels(tree)
+    sizes = [np.zeros(len(levels[-1]), "int64")]
+    for level in reversed(levels[:-1]):
+        under = np.zeros(len(level), "int64")
+        under[level >= 0] = sizes[-1].reshape(-1, 2).sum(axis=1) + 2
+        sizes.append(under)
+    places, item, left, depth = np.zeros(1, "int64"), *(np.empty(sizes[-1][0] + 1, "int64") for _ in range(3))
+    below = np.ones(1, "int64")
+    for at, level in enumerate(levels):
         inner = level >= 0
-        if count + len(level) > 2 * splits + 1 or level.max() >= splits or level.min() < ~splits:
+        item[places], depth[places] = level, at
+        left[places] = np.where(inner, below, places)
+        if at + 1 < len(levels):
+            pairs = below[inner]
+            places = np.stack([pairs, pairs + 1], axis=1).reshape(-1)
+            after = sizes[-at - 2][::2]
+            below = np.stack([pairs + 2, pairs + 2 + after], axis=1).reshape(-1)
+    return item, left, depth
+
+
+def _levels(tree: Tree) -> list[np.ndarray]:
+    """Splits and ~ leaves by depth. Raises ValueError for what is no tree."""
+    splits, count = len(tree.feature), 0
+    level = np.array([0 if splits else ~0])
+    levels = []
+    while len(level):
+        count += len(level)
+        if count > 2 * splits + 1 or level.max() >= splits or level.min() < ~splits:
             raise ValueError("a tree's nodes do not make a tree")
-        following = count + len(level)
-        lefts.append(np.where(inner, following + 2 * (np.cumsum(inner) - 1), np.arange(count, following)))
-        items.append(level)
-        depths.append(np.full(len(level), depth))
-        chosen = level[inner]
-        level = np.stack([tree.left[chosen], tree.right[chosen]], axis=1).reshape(-1)
-        count, depth = following, depth + 1
-    return np.concatenate(items), np.concatenate(lefts), np.concatenate(depths)
+        levels.append(level)
+        inner = level[level >= 0]
+        level = np.stack([tree.left[inner], tree.right[inner]], axis=1).reshape(-1)
+    return levels
 
 
 def _at_most(threshold: np.ndarray) -> np.ndarray:
