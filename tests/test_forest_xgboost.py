@@ -269,7 +269,7 @@ np.savez("answers.npz", *[output.values for output in answers.outputs])
 
 def test_a_compiled_booster_is_a_kernel_that_needs_no_library() -> None:
     """It is chosen, proven on many rows, and predicts where XGBoost cannot be imported."""
-    fitted("XGBClassifier", four)().save_model("model.ubj")
+    fitted("XGBClassifier", four, early_stopping_rounds=1, learning_rate=3.0)().save_model("model.ubj")
     found = predictor.find("model.ubj", engine="native")
     record = compile_model(found)
     tried = record.of_engine("kernel")
