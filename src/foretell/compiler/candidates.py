@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
-from foretell.kernels import xgboost
+from foretell.kernels import catboost, lightgbm, xgboost
+from foretell.kernels.kernel import Kernel
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
@@ -46,30 +47,41 @@ class Maker:
 
 
 def _kernels(native: Predictor) -> Iterator[Artifact]:
-    """The kernel, by the library."""
+    """The kernel, in every way to make it."""
     if not native.signature.tabular:
         raise NotCovered("tensors")
-    yield from _KERNELS[native.flavour](native)
-
-
-def _of_sklearn(native: Predictor) -> Iterator[Artifact]:
-    """The kernel, with its products shaped in several ways."""
-    engine: Any = native.engine
-    params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
-    for shape in SHAPES:
-        kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
+    for kernel in _KERNELS[native.flavour](native):
         yield Artifact(compiled.kernel_files(kernel))
 
 
-def _of_xgboost(native: Predictor) -> Iterator[Artifact]:
+def _of_sklearn(native: Predictor) -> Iterator[Kernel]:
+    """With its products shaped in several ways."""
+    engine: Any = native.engine
+    params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
+    for shape in SHAPES:
+        yield lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
+
+
+def _of_lightgbm(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), lightgbm.model(engine.model))
+
+
+def _of_catboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), catboost.model(engine.model))
+
+
+def _of_xgboost(native: Predictor) -> Iterator[Kernel]:
     engine: Any = native.engine
     data = bytes(engine.model.save_raw("ubj"))
     classes = engine.classes if engine.proba else 0
-    kernel = xgboost.booster(data, classes=classes, rounds=engine.rounds, in_place=engine.in_place)
-    yield Artifact(compiled.kernel_files(kernel))
+    yield xgboost.booster(data, classes=classes, rounds=engine.rounds, in_place=engine.in_place)
 
 
-_KERNELS: dict[str, Callable[[Predictor], Iterator[Artifact]]] = {
+_KERNELS: dict[str, Callable[[Predictor], Iterator[Kernel]]] = {
+    "catboost": _of_catboost,
+    "lightgbm": _of_lightgbm,
     "sklearn": _of_sklearn,
     "xgboost": _of_xgboost,
 }

@@ -4,10 +4,9 @@ their objectives make of the scores."""
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
 from foretell.conversion.trees import LESS, summed
+from foretell.trees import lightgbm as lightgbm_trees
 from foretell.trees.tree import Tree, constant
 from foretell.trees.xgboost import EXPONENTIAL, LOGISTIC, MULTIPLE, PLAIN, Boosted, NotTrees, read
 
@@ -80,18 +79,21 @@ def _xgboost_trees(found: Boosted) -> tuple[list[Tree], list[int]]:
 def lightgbm(graph: Graph, table: Piece, booster: Any, classes: Any) -> Answer:
     """LightGBM's booster, in its own text. classes: a classifier's, else None. Raises ModelUnreadable."""
     _check_width("LightGBM", table, booster.num_feature())
-    head, *blocks = booster.model_to_string().partition("\nend of trees\n")[0].split("\n\nTree=")
-    lines = dict(line.partition("=")[::2] for line in head.splitlines())
-    width = int(lines["num_tree_per_iteration"])
-    name, *options = lines.get("objective", "custom").split()
-    trees = [_lightgbm_tree(dict(line.partition("=")[::2] for line in block.splitlines())) for block in blocks]
-    scores = summed(graph, table.value, trees, [number % width for number in range(len(trees))])
-    if "average_output" in head.splitlines():
-        scores = graph.add("Div", scores, graph.constant(float(len(trees) // width)))
-    shares = _lightgbm_link(graph, scores, name, dict(option.partition(":")[::2] for option in options))
+    model = lightgbm_trees.read(booster.model_to_string())
+    for what, there in {
+        "linear trees": model.linear,
+        "splits by category": any(tree.sets for tree in model.trees),
+        "zeros that count as missing": any(tree.zero_missing is not None for tree in model.trees),
+    }.items():
+        if there:
+            raise cannot(f"it has LightGBM's {what}")
+    scores = summed(graph, table.value, model.trees, [number % model.outputs for number in range(len(model.trees))])
+    if model.average:
+        scores = graph.add("Div", scores, graph.constant(float(model.rounds)))
+    shares = _lightgbm_link(graph, scores, model.objective, model.options)
     if classes is None:
         return Answer(shares)
-    if width == 1:
+    if model.outputs == 1:
         shares = both(graph, shares, "float64")
     return Answer(graph.add("ArgMax", shares, axis=1, keepdims=0), shares, classes)
 
@@ -111,27 +113,6 @@ def _lightgbm_link(graph: Graph, scores: str, objective: str, options: dict[str,
         slope = float(options.get("sigmoid", 1))
         return sigmoid(graph, scores if slope == 1 else graph.add("Mul", scores, graph.constant(slope)))
     raise cannot(f"it has LightGBM's objective {objective}{' with sqrt' if 'sqrt' in options else ''}")
-
-
-def _lightgbm_tree(tree: dict[str, str]) -> Tree:
-    leaves = np.array(tree["leaf_value"].split(), "float64")
-    if tree.get("is_linear", "0") != "0":
-        raise cannot("it has LightGBM's linear trees")
-    if len(leaves) == 1:
-        return constant(float(leaves[0]))
-    kinds = np.array(tree["decision_type"].split(), "int64")
-    threshold = np.array(tree["threshold"].split(), "float64")
-    missing = (kinds >> 2) & 3
-    if (kinds & 1).any():
-        raise cannot("it has LightGBM's splits by category")
-    if (missing == 1).any():
-        raise cannot("it has LightGBM's zeros that count as missing")
-    # Where a tree saw no missing value, LightGBM takes one for 0.
-    missing_left = np.where(missing == 0, threshold >= 0, (kinds & 2) > 0)
-    feature, left, right = (
-        np.array(tree[name].split(), "int64") for name in ("split_feature", "left_child", "right_child")
-    )
-    return Tree(feature, threshold, missing_left, left, right, leaves)
 
 
 def _check_width(library: str, table: Piece, columns: int) -> None:

@@ -1,5 +1,6 @@
 """From a fitted scikit-learn estimator to a kernel, by the estimator's class. Nothing of scikit-learn is imported: an
-estimator's attributes are read."""
+estimator's attributes are read. Estimators of other libraries that fit into its pipelines have their library's name
+before their own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from foretell.kernels import (
     ensembles,
     features,
     imputing,
+    lightgbm,
     linear,
     machines,
     meta,
@@ -39,6 +41,7 @@ _CLASSIFIERS = (
     "Perceptron RidgeClassifier RidgeClassifierCV SGDClassifier"
 )
 
+_XGBOOST = ("XGBClassifier", "XGBRanker", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
 _FORESTS = ("DecisionTree", "ExtraTree", "ExtraTrees", "RandomForest")
 
 HEADS: dict[str, Lowering] = {
@@ -48,6 +51,8 @@ HEADS: dict[str, Lowering] = {
     **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
     **dict.fromkeys((f"{kind}Classifier" for kind in _FORESTS), ensembles.classifier),
     **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
+    **dict.fromkeys((f"lightgbm.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")), lightgbm.estimator),
+    **dict.fromkeys((f"xgboost.{name}" for name in _XGBOOST), xgboost.estimator),
     "BernoulliNB": bayes.bernoulli,
     "BisectingKMeans": clusters.split_means,
     "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
@@ -68,13 +73,6 @@ HEADS: dict[str, Lowering] = {
     "VotingRegressor": lambda estimator, making: meta.voting(estimator, making, kernel_of),
 }
 """Predictors by class name."""
-
-_XGBOOST = "XGBClassifier XGBRanker XGBRegressor XGBRFClassifier XGBRFRegressor"
-
-FOREIGN: dict[str, dict[str, Lowering]] = {
-    "xgboost": dict.fromkeys(_XGBOOST.split(), xgboost.estimator),
-}
-"""Predictors of other libraries than scikit-learn, by the library and the class name."""
 
 _SELECTORS = (
     "GenericUnivariateSelect RFE RFECV SelectFdr SelectFpr SelectFromModel SelectFwe SelectKBest SelectPercentile "
@@ -126,7 +124,7 @@ def lower(estimator: Any, making: Making, *, frame: bool) -> Kernel:
         raise NotCovered(f"{type(last).__name__} with the parameters {', '.join(making.params)}")
     return Kernel(
         tuple(columns.chain(steps, replace(making, plain=head.plain), step_of)),
-        _of(last, FOREIGN.get(_library(last), HEADS), head),
+        _of(last, HEADS, head),
         frame and making.names is not None,
     )
 
@@ -159,7 +157,9 @@ def _chain(estimator: Any) -> list[Any]:
 
 def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
     name = type(estimator).__name__
-    if name not in table or _library(estimator) not in ("sklearn", *FOREIGN):
+    if not _is_theirs(estimator):
+        name = f"{type(estimator).__module__.partition('.')[0]}.{name}"
+    if name not in table:
         raise NotCovered(name)
     try:
         return table[name](estimator, making)
@@ -174,8 +174,4 @@ def _is_plain(step: Any) -> bool:
 
 
 def _is_theirs(estimator: Any) -> bool:
-    return _library(estimator) == "sklearn"
-
-
-def _library(estimator: Any) -> str:
-    return type(estimator).__module__.split(".")[0]
+    return type(estimator).__module__.startswith("sklearn.")

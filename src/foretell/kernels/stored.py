@@ -24,6 +24,7 @@ from foretell.kernels.node import Head, Step
 _MODULES = {
     "bayes": "CategoryBayes GaussianBayes ProductBayes",
     "binning": "Bins Threshold",
+    "catboost": "CatboostTrees",
     "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
     "columns": "Branch Branches Chain",
     "distributions": "Quantiles YeoJohnson",
@@ -31,6 +32,7 @@ _MODULES = {
     "features": "Powers Projection UnitRows",
     "ensembles": "ForestClassifier ForestRegressor",
     "imputing": "Imputer Indicator",
+    "lightgbm": "LightgbmTrees",
     "linear": "LinearClassifier LinearRegressor",
     "machines": "Machine MachineClassifier MachineRegressor",
     "meta": "Calibrated Calibration Member OneAClass OneAnOutput VotingClasses VotingNumbers",

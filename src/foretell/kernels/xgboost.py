@@ -13,9 +13,10 @@ from foretell.batch import Call, Output
 from foretell.kernels.ensembles import singles
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered
+from foretell.kernels.planting import plant
 from foretell.kernels.rows import Frame, Rows, Sparse, refused
-from foretell.trees import clib, forest, xgboost
-from foretell.trees.forest import Forest, planted
+from foretell.trees import clib, xgboost
+from foretell.trees.forest import Forest
 from foretell.trees.tree import below
 
 Link = Literal["same", "sigmoid", "exp", "exp of double", "sign", "softmax", "largest"]
@@ -38,8 +39,8 @@ _STEEPEST = np.float32(88.7)
 @dataclass(frozen=True)
 class BoostedScores:
     """link: what the sums become. classes: how many, 0 where it is no classifier. labels: of probabilities. missing: a
-    number that is taken for a missing one, as NaN is. finite: infinite numbers are refused. objects: columns of flags
-    and nulls are taken for numbers."""
+    number that is taken for a missing one, as NaN is. finite: infinite numbers are refused. apart: each column is
+    rounded from its own dtype, and those of flags and nulls are taken, as foretell does it for a booster."""
 
     forest: Forest
     link: Link
@@ -47,7 +48,7 @@ class BoostedScores:
     labels: tuple[str, ...]
     missing: float
     finite: bool
-    objects: bool
+    apart: bool
 
     @property
     def proba(self) -> bool:
@@ -67,7 +68,7 @@ class BoostedScores:
 
     def _cells(self, rows: Rows) -> np.ndarray:
         """A sparse matrix holds no zeros, and what it does not hold is missing."""
-        if isinstance(rows, Frame) and not (self.objects or rows.objects) and rows.text:
+        if isinstance(rows, Frame) and not (self.apart or rows.objects) and rows.text:
             raise ValueError("a column of objects where XGBoost expects numbers")
         cells = singles(rows)
         if isinstance(rows, Sparse):
@@ -125,7 +126,7 @@ def booster(data: bytes, *, classes: int, rounds: int, in_place: bool) -> Kernel
     """
     planted_, link = _planted(data, rounds, in_place=in_place)
     labels = tuple(map(str, range(classes))) if classes == max(len(planted_.start), 2) else ()
-    return Kernel((), BoostedScores(planted_, link, classes, labels, np.nan, not in_place, True), frame=True)
+    return Kernel((), BoostedScores(planted_, link, classes, labels, np.nan, not in_place, True))
 
 
 def estimator(estimator: Any, making: Making) -> BoostedScores:
@@ -142,18 +143,13 @@ def estimator(estimator: Any, making: Making) -> BoostedScores:
 
 def _planted(data: bytes, rounds: int, *, in_place: bool) -> tuple[Forest, Link]:
     """Raises NotCovered."""
-    if not forest.available():
-        raise NotCovered("trees, as foretell was installed without its compiled part")
     try:
         found = xgboost.read(data, rounds, in_place=in_place)
-        trees = list(map(below, found.trees))
-        planted_ = planted(
-            trees, found.columns, outputs=found.outputs, start=found.starts, number="float32", sums="float32"
-        )
     except xgboost.NotTrees as error:
         raise NotCovered(str(error)) from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise NotCovered(f"an XGBoost model that cannot be read: {error}") from error
     if found.objective not in _LINKS:
         raise NotCovered(f"XGBoost's objective {found.objective}")
-    return planted_, _LINKS[found.objective]
+    more = {"outputs": found.outputs, "start": found.starts, "number": "float32", "sums": "float32"}
+    return plant(list(map(below, found.trees)), found.columns, **more), _LINKS[found.objective]

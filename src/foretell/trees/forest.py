@@ -220,5 +220,5 @@ def _at_most(threshold: np.ndarray) -> np.ndarray:
     """The largest float32 that is at most each threshold: a float32 is on the same side of both."""
     with np.errstate(over="ignore"):
         near = threshold.astype("float32")
-    lower: Any = np.where(near.astype("float64") > threshold, np.nextafter(near, np.float32(-np.inf)), near)
+        lower: Any = np.where(near.astype("float64") > threshold, np.nextafter(near, np.float32(-np.inf)), near)
     return np.ascontiguousarray(lower)
