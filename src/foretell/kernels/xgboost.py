@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.ensembles import singles
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.planting import plant
-from foretell.kernels.rows import Frame, Rows, Sparse, refused
-from foretell.trees import clib, xgboost
+from foretell.kernels.rows import Frame, Rows, Sparse, refused, singles
+from foretell.trees import libm, xgboost
 from foretell.trees.forest import Forest
 from foretell.trees.tree import below
 
@@ -96,12 +95,12 @@ class BoostedScores:
 
 def _sigmoid(margins: np.ndarray) -> np.ndarray:
     one = np.float32(1)
-    shares: np.ndarray = one / (clib.exp(np.minimum(-margins, _STEEPEST)) + one)
+    shares: np.ndarray = one / (libm.exp(np.minimum(-margins, _STEEPEST)) + one)
     return shares
 
 
 def _softmax(margins: np.ndarray) -> np.ndarray:
-    raised = clib.exp(margins - margins.max(axis=1, keepdims=True))
+    raised = libm.exp(margins - margins.max(axis=1, keepdims=True))
     total = np.add.accumulate(raised, axis=1, dtype="float64")[:, -1:]
     raised /= total.astype("float32")
     return raised
@@ -110,8 +109,8 @@ def _softmax(margins: np.ndarray) -> np.ndarray:
 _LINKED: dict[Link, Callable[[np.ndarray], np.ndarray]] = {
     "same": lambda margins: margins,
     "sigmoid": _sigmoid,
-    "exp": clib.exp,
-    "exp of double": lambda margins: clib.exp(margins.astype("float64")).astype("float32"),
+    "exp": libm.exp,
+    "exp of double": lambda margins: libm.exp(margins.astype("float64")).astype("float32"),
     "sign": lambda margins: (margins > 0).astype("float32"),
     "softmax": _softmax,
     "largest": lambda margins: margins.argmax(axis=1).astype("float32"),

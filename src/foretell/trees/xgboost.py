@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foretell.trees import clib
+from foretell.trees import libm
 from foretell.trees.tree import Categories, Tree, from_nodes
 from foretell.trees.ubjson import document
 
@@ -81,8 +81,8 @@ def _starts(learner: dict[str, Any], outputs: int) -> np.ndarray:
     objective = learner["objective"]["name"]
     if objective in LOGISTIC:
         one = np.float32(1)
-        return -clib.log(one / scores.clip(_NEAR, one - _NEAR) - one)
-    return clib.log(scores) if objective in (*EXPONENTIAL, LIFETIME) else scores
+        return -libm.log(one / scores.clip(_NEAR, one - _NEAR) - one)
+    return libm.log(scores) if objective in (*EXPONENTIAL, LIFETIME) else scores
 
 
 def _tree(tree: dict[str, Any]) -> Tree:
