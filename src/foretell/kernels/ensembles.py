@@ -1,49 +1,54 @@
-"""scikit-learn's forests and single trees: what is made of the sums of their leaves.
+"""scikit-learn's forests, bagged trees and single trees: what is made of the sums of their leaves.
 
-Source of the formulas: scikit-learn's tree/_classes.py and ensemble/_forest.py.
+Source of the formulas: scikit-learn's tree/_classes.py, ensemble/_forest.py, _bagging.py and _iforest.py.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.node import Making, NotCovered
-from foretell.kernels.rows import Frame, Rows, Sparse, check_finite, numbers_of
-from foretell.trees import forest
-from foretell.trees.forest import Forest, planted
-from foretell.trees.tree import of_sklearn
+from foretell.kernels.node import Making, NotCovered, classes_of
+from foretell.kernels.planting import plant
+from foretell.kernels.rows import Rows, Sparse, check_finite, singles
+from foretell.trees.forest import Forest
+from foretell.trees.tree import Tree, of_sklearn
 
 
 @dataclass(frozen=True)
 class ForestRegressor:
-    """The mean of trees. count: of trees; 0 for one tree by itself. nan: whether a missing value is taken."""
+    """The mean of trees. count: of trees; 0 for one tree by itself. nan: whether a missing value is taken. common:
+    whether a frame is one matrix before its cells are rounded."""
 
     forest: Forest
     count: int
     nan: bool
+    common: bool
 
     proba = False
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        found = _mean(self.forest, rows, self.count, nan=self.nan)
+        found = _mean(self, rows)
         return (Output("", found[:, 0] if found.shape[1] == 1 else found),)
 
 
 @dataclass(frozen=True)
 class ForestClassifier:
-    """The mean of trees' shares for each class. classes: of each output. count, nan: as for a regressor."""
+    """The mean of trees' shares for each class. classes: of each output. count, nan, common: as for a regressor."""
 
     forest: Forest
     classes: tuple[np.ndarray, ...]
     count: int
     nan: bool
+    common: bool
 
     proba = True
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        found = _mean(self.forest, rows, self.count, nan=self.nan)
+        found = _mean(self, rows)
         each = found.reshape(len(found), len(self.classes), -1)
         shares = [each[:, at, : len(classes)] for at, classes in enumerate(self.classes)]
         labels = [classes.take(share.argmax(axis=1)) for classes, share in zip(self.classes, shares, strict=True)]
@@ -60,54 +65,126 @@ class ForestClassifier:
         )
 
 
-def _mean(forest: Forest, rows: Rows, count: int, *, nan: bool) -> np.ndarray:
-    matrix = singles(rows)
-    check_finite(matrix, nan=nan)
-    found = forest.sums(matrix)
-    if count:
-        found /= count
+@dataclass(frozen=True)
+class Isolation:
+    """IsolationForest: 1, or -1 for a row that few splits keep apart. paths: what its depths in all trees are divided
+    by. offset: the score below which it is apart."""
+
+    forest: Forest
+    paths: float
+    offset: float
+
+    proba = False
+
+    def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
+        matrix = singles(rows)
+        if isinstance(rows, Sparse):  # there a missing number is on the side of large ones
+            matrix = np.where(np.isnan(matrix), np.float32(math.inf), matrix)
+        depths = self.forest.sums(matrix)[:, 0]
+        share = depths / self.paths if self.paths else np.ones_like(depths)
+        scores = -(2**-share)
+        return (Output("", np.where(scores - self.offset < 0, -1, 1)),)
+
+
+def _mean(of: ForestRegressor | ForestClassifier, rows: Rows) -> np.ndarray:
+    matrix = singles(rows, common=of.common)
+    check_finite(matrix, nan=of.nan and not isinstance(rows, Sparse))
+    found = of.forest.sums(matrix)
+    if of.count:
+        found /= of.count
     return found
-
-
-def singles(rows: Rows) -> np.ndarray:
-    """Rows as a matrix of float32 in C order, each cell rounded once, from its own type."""
-    if isinstance(rows, Sparse):
-        rows = rows.dense()
-    if not isinstance(rows, Frame):
-        return np.ascontiguousarray(rows, "float32")
-    matrix = np.empty((len(rows), len(rows.columns)), "float32")
-    for at, column in enumerate(rows.columns):
-        matrix[:, at] = column if column.dtype.kind in "fiub" else numbers_of(column)
-    return matrix
 
 
 def regressor(estimator: Any, making: Making) -> ForestRegressor:
     """From a fitted regressor of one tree or many. Raises NotCovered."""
     trees, count = _trees(estimator)
-    return ForestRegressor(_planted(trees, estimator.n_features_in_), count, _takes_nan(trees[0]))
+    return ForestRegressor(_planted(trees, estimator), count, _takes_nan(estimator), common=False)
 
 
 def classifier(estimator: Any, making: Making) -> ForestClassifier:
     """From a fitted classifier of one tree or many. Raises NotCovered."""
     trees, count = _trees(estimator)
     classes = estimator.classes_ if isinstance(estimator.classes_, list) else [estimator.classes_]
-    planted_ = _planted(trees, estimator.n_features_in_)
-    return ForestClassifier(planted_, tuple(map(np.asarray, classes)), count, _takes_nan(trees[0]))
+    each = tuple(map(np.asarray, classes))
+    return ForestClassifier(_planted(trees, estimator), each, count, _takes_nan(estimator), common=False)
 
 
-def _trees(estimator: Any) -> tuple[list[Any], int]:
+def bagging_regressor(estimator: Any, making: Making) -> ForestRegressor:
+    """From a fitted BaggingRegressor of trees. Raises NotCovered."""
+    trees = _bagged(estimator, lambda member, tree: tree)
+    return ForestRegressor(_planted(trees, estimator), len(trees), _takes_nan(estimator), common=True)
+
+
+def bagging_classifier(estimator: Any, making: Making) -> ForestClassifier:
+    """From a fitted BaggingClassifier of trees. Raises NotCovered."""
+    classes = classes_of(estimator)
+
+    def among_all(member: Any, tree: Tree) -> Tree:
+        """With a share for each class, also for those that no row of its own was of."""
+        leaves = np.zeros((len(tree.leaves), len(classes)))
+        leaves[:, member.classes_] = tree.leaves
+        return replace(tree, leaves=leaves)
+
+    trees = _bagged(estimator, among_all)
+    return ForestClassifier(_planted(trees, estimator), (classes,), len(trees), _takes_nan(estimator), common=True)
+
+
+def isolation(estimator: Any, making: Making) -> Isolation:
+    """From a fitted IsolationForest. Raises NotCovered."""
+    lengths = (estimator._decision_path_lengths, estimator._average_path_length_per_tree)
+    trees = []
+    for member, columns, path, further in zip(
+        estimator.estimators_, estimator.estimators_features_, *lengths, strict=True
+    ):
+        tree, leaf = of_sklearn(member.tree_), member.tree_.children_left < 0
+        trees.append(replace(tree, feature=columns[tree.feature], leaves=(path + further - 1.0)[leaf]))
+    paths = len(trees) * _average_path(int(estimator._max_samples))
+    return Isolation(_planted(trees, estimator), paths, float(estimator.offset_))
+
+
+def _average_path(rows: int) -> float:
+    """How deep a row lies in a tree of so many, on average."""
+    if rows <= 2:
+        return float(rows == 2)
+    return float(2.0 * (np.log(rows - 1.0) + np.euler_gamma) - 2.0 * (rows - 1.0) / rows)
+
+
+def _trees(estimator: Any) -> tuple[list[Tree], int]:
     """The fitted trees, and how many they are averaged over."""
-    members = getattr(estimator, "estimators_", None)
-    return ([estimator], 0) if members is None else (list(members), len(members))
+    many = getattr(estimator, "estimators_", None)
+    return [of_sklearn(member.tree_) for member in many or [estimator]], len(many or ())
 
 
-def _takes_nan(tree: Any) -> bool:
-    return bool(tree._support_missing_values(np.empty((0, 0))))
+def _bagged(estimator: Any, change: Callable[[Any, Tree], Tree]) -> list[Tree]:
+    """The trees of members, each of which sees columns of its own. Raises NotCovered."""
+    seen = np.unique(np.concatenate(estimator.estimators_features_))
+    if len(seen) < estimator.n_features_in_:
+        raise NotCovered(f"{type(estimator).__name__} with columns that no member looks at, which may hold anything")
+    trees = []
+    for member, tree, columns in zip(
+        estimator.estimators_, members(estimator), estimator.estimators_features_, strict=True
+    ):
+        trees.append(change(member, replace(tree, feature=columns[tree.feature])))
+    return trees
 
 
-def _planted(trees: list[Any], columns: int) -> Forest:
+_TREES = ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor")
+
+
+def members(estimator: Any) -> list[Tree]:
+    """The trees of an ensemble whose members may be any estimators. Raises NotCovered for others than trees."""
+    for kind in map(type, estimator.estimators_):
+        if kind.__name__ not in _TREES or not kind.__module__.startswith("sklearn."):
+            raise NotCovered(f"{type(estimator).__name__} of {kind.__name__}")
+    return [of_sklearn(member.tree_) for member in estimator.estimators_]
+
+
+def _takes_nan(estimator: Any) -> bool:
+    first = getattr(estimator, "estimators_", [estimator])[0]
+    return bool(first._support_missing_values(np.empty((0, 0))))
+
+
+def _planted(trees: list[Tree], estimator: Any) -> Forest:
     """Raises NotCovered."""
-    if not forest.available():
-        raise NotCovered("trees, as foretell was installed without its compiled part")
-    width = trees[0].tree_.value[0].size
-    return planted([of_sklearn(tree.tree_) for tree in trees], columns, start=np.zeros(width), number="float32")
+    start = np.zeros(trees[0].leaves[0].size)
+    return plant(trees, estimator.n_features_in_, start=start, number="float32")

@@ -79,8 +79,7 @@ class LinearClassifier:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         scores = self.scores(rows)
-        picked = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        predicted = Output("", self.classes[picked])
+        predicted = Output("", self.classes.take(scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)))
         if not call.proba:
             return (predicted,)
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
@@ -98,7 +97,7 @@ def checked(rows: Rows) -> np.ndarray | Sparse:
             if isinstance(part, np.ndarray):
                 check_finite(part)
         return rows
-    if isinstance(rows, Frame) or rows.dtype == object:
+    if isinstance(rows, Frame) or rows.dtype.kind == "O":
         rows = numbers(rows, keeps=("float32", "float16"))
     check_finite(rows)
     return rows
@@ -150,15 +149,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def _by_sigmoid(scores: np.ndarray) -> np.ndarray:
     each = sigmoid(scores)
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
 def _by_huber(scores: np.ndarray) -> np.ndarray:
     each = (np.clip(scores, -1, 1) + 1.0) / 2.0
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
-def _of_two(second: np.ndarray) -> np.ndarray:
+def of_two(second: np.ndarray) -> np.ndarray:
+    """Both classes' probabilities from the second one's."""
     both = np.empty((len(second), 2), second.dtype)
     both[:, 0] = 1 - second
     both[:, 1] = second

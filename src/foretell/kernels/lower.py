@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from foretell.kernels import (
+    adaboost,
     bayes,
     binning,
+    boosting,
     clusters,
     columns,
     distributions,
@@ -53,6 +55,10 @@ HEADS: dict[str, Lowering] = {
     **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
     **dict.fromkeys((f"lightgbm.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")), lightgbm.estimator),
     **dict.fromkeys((f"xgboost.{name}" for name in _XGBOOST), xgboost.estimator),
+    "AdaBoostClassifier": adaboost.classifier,
+    "AdaBoostRegressor": adaboost.regressor,
+    "BaggingClassifier": ensembles.bagging_classifier,
+    "BaggingRegressor": ensembles.bagging_regressor,
     "BernoulliNB": bayes.bernoulli,
     "BisectingKMeans": clusters.split_means,
     "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
@@ -61,6 +67,11 @@ HEADS: dict[str, Lowering] = {
     "DummyClassifier": targets.same_class,
     "DummyRegressor": targets.same_number,
     "GaussianNB": bayes.gaussian,
+    "GradientBoostingClassifier": boosting.classifier,
+    "GradientBoostingRegressor": lambda estimator, making: boosting.regressor(estimator, making, kernel_of),
+    "HistGradientBoostingClassifier": boosting.histogram_classifier,
+    "HistGradientBoostingRegressor": boosting.histogram_regressor,
+    "IsolationForest": ensembles.isolation,
     "KMeans": clusters.means,
     "MiniBatchKMeans": clusters.means,
     "MultinomialNB": bayes.multinomial,

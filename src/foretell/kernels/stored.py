@@ -22,15 +22,17 @@ from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Head, Step
 
 _MODULES = {
+    "adaboost": "AdaBoostClassifier AdaBoostRegressor",
     "bayes": "CategoryBayes GaussianBayes ProductBayes",
     "binning": "Bins Threshold",
+    "boosting": "BoostedClassifier BoostedRegressor",
     "catboost": "CatboostTrees",
     "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
     "columns": "Branch Branches Chain",
     "distributions": "Quantiles YeoJohnson",
     "encoding": "Numbered OneHot",
     "features": "Powers Projection UnitRows",
-    "ensembles": "ForestClassifier ForestRegressor",
+    "ensembles": "ForestClassifier ForestRegressor Isolation",
     "imputing": "Imputer Indicator",
     "lightgbm": "LightgbmTrees",
     "linear": "LinearClassifier LinearRegressor",

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.ensembles import singles
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.planting import plant
-from foretell.kernels.rows import Frame, Rows, Sparse, refused
+from foretell.kernels.rows import Frame, Rows, Sparse, refused, singles
 from foretell.trees import clib, xgboost
 from foretell.trees.forest import Forest
 from foretell.trees.tree import below

@@ -68,12 +68,12 @@ class Forest:
         anything = _walk.check(*table)
         object.__setattr__(self, "_table", (*table, anything))
 
-    def sums(self, matrix: np.ndarray) -> np.ndarray:
-        """What the trees' leaves add up to, in the order of the trees. matrix: shape (rows, columns). Shape
-        (rows, outputs)."""
+    def sums(self, matrix: np.ndarray, begin: np.ndarray | None = None) -> np.ndarray:
+        """What the trees' leaves add up to, in the order of the trees. matrix: shape (rows, columns). begin: where sums
+        begin that do not all begin alike. Shape (rows, outputs)."""
         rows = np.ascontiguousarray(matrix, self.number)
         found = np.empty((len(rows), len(self.start)), self.leaves.dtype)
-        found[:] = self.start
+        found[:] = self.start if begin is None else begin
         _walk.add(*self._table, rows, found)  # type: ignore[attr-defined]
         return found
 

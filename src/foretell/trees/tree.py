@@ -72,7 +72,20 @@ def of_histogram(predictor: Any) -> Tree:
     leaf = nodes["is_leaf"].astype(bool)
     left = np.where(leaf, -1, nodes["left"].astype("int64"))
     more = (nodes["feature_idx"], nodes["num_threshold"], nodes["missing_go_to_left"], nodes["value"])
-    return from_nodes(left, nodes["right"], *more)
+    tree = from_nodes(left, nodes["right"], *more)
+    splits = nodes[~leaf]
+    bits = {
+        int(at): predictor.raw_left_cat_bitsets[splits[at]["bitset_idx"]]
+        for at in np.flatnonzero(splits["is_categorical"])
+    }
+    sets = {at: Categories(_members(words), 255, bool(tree.missing_left[at])) for at, words in bits.items()}
+    return replace(tree, sets=sets) if sets else tree
+
+
+def _members(words: np.ndarray) -> list[int]:
+    """The numbers of the bits that are set."""
+    chosen = np.unpackbits(words.astype("<u4").view("uint8"), bitorder="little")
+    return np.flatnonzero(chosen).tolist()
 
 
 def below(tree: Tree) -> Tree:
