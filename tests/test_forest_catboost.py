@@ -17,10 +17,10 @@ from foretell.compiler.compile import compile_model
 from foretell.kernels import stored
 from foretell.kernels.catboost import model, quick_exp
 from foretell.kernels.kernel import Kernel, KernelEngine
-from foretell.kernels.libm import exp
 from foretell.kernels.node import NotCovered
 from foretell.models.catboost import CatboostEngine
 from foretell.trees.catboost import trees_of
+from foretell.trees.libm import exp
 from kernel_reference import bits, cut
 
 TRAINED, ROWS, COLUMNS = 1500, 100_000, 6

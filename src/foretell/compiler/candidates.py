@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
-from foretell.kernels import catboost, lightgbm
+from foretell.kernels import catboost, lightgbm, xgboost
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
@@ -72,10 +72,18 @@ def _of_catboost(native: Predictor) -> Iterator[Kernel]:
     yield Kernel((), catboost.model(engine.model))
 
 
+def _of_xgboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    data = bytes(engine.model.save_raw("ubj"))
+    classes = engine.classes if engine.proba else 0
+    yield xgboost.booster(data, classes=classes, rounds=engine.rounds, in_place=engine.in_place)
+
+
 _KERNELS: dict[str, Callable[[Predictor], Iterator[Kernel]]] = {
     "catboost": _of_catboost,
     "lightgbm": _of_lightgbm,
     "sklearn": _of_sklearn,
+    "xgboost": _of_xgboost,
 }
 """By flavour."""
 

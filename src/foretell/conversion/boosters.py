@@ -1,17 +1,14 @@
 """XGBoost's and LightGBM's boosters as a graph: their trees, in the precision and the order of their own sums, and what
 their objectives make of the scores."""
 
-import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
 from foretell.conversion.trees import LESS, summed
-from foretell.trees.lightgbm import read
-from foretell.trees.tree import Tree, constant, from_nodes
+from foretell.trees import lightgbm as lightgbm_trees
+from foretell.trees.tree import Tree, constant
+from foretell.trees.xgboost import EXPONENTIAL, LOGISTIC, MULTIPLE, PLAIN, Boosted, NotTrees, read
 
 
 @dataclass(frozen=True)
@@ -27,43 +24,33 @@ class Answer:
     classes: Any = None
 
 
-_LOGISTIC = ("binary:logistic", "reg:logistic")
-_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
-_MULTIPLE = ("multi:softprob", "multi:softmax")
-_PLAIN = (
-    "rank:map",
-    "rank:ndcg",
-    "rank:pairwise",
-    "reg:absoluteerror",
-    "reg:pseudohubererror",
-    "reg:quantileerror",
-    "reg:squarederror",
-    "reg:squaredlogerror",
-)
-
-
 def xgboost(graph: Graph, table: Piece, booster: Any, rounds: int, classes: Any, *, finite: bool) -> Answer:
     """XGBoost's booster. rounds: how many of its rounds count, 0 for all. classes: a classifier's, else None. finite:
     infinite numbers are refused. Raises ModelUnreadable."""
     _check_width("XGBoost", table, booster.num_features())
-    learner = json.loads(booster.save_raw("json"))["learner"]
-    objective = learner["objective"]["name"]
-    if objective not in (*_LOGISTIC, *_EXPONENTIAL, *_MULTIPLE, *_PLAIN):
+    try:
+        found = read(bytes(booster.save_raw("ubj")), rounds, in_place=not finite)
+    except NotTrees as error:
+        raise cannot(f"it has {error}") from error
+    objective = found.objective
+    if objective not in (*LOGISTIC, *EXPONENTIAL, *MULTIPLE, *PLAIN):
         raise cannot(f"it has XGBoost's objective {objective}")
     if finite:
         graph.refuse_from(table, LARGEST_FLOAT)
-    trees, targets = _xgboost_trees(learner, rounds)
+    trees, targets = _xgboost_trees(found)
     margins = summed(graph, graph.cast(table.value, "float32"), trees, targets, "float32", LESS)
-    if objective in _MULTIPLE:
+    if objective in MULTIPLE:
         return _xgboost_classes(graph, graph.softmax(margins, "float32"), objective, classes)
     scores = margins
-    if objective in _EXPONENTIAL:
+    if objective in EXPONENTIAL:
         scores = graph.exp(margins, "float32")
-    elif objective in _LOGISTIC:
+    elif objective in LOGISTIC:
         scores = sigmoid(graph, margins, "float32")
     if classes is None:
         return Answer(scores)
-    if len(classes) != 2 or max(targets) > 0 or objective not in _LOGISTIC:
+    if objective not in LOGISTIC:
+        raise cannot(f"it decides classes by XGBoost's objective {objective}")
+    if len(classes) != 2 or max(targets) > 0:
         raise cannot("it gives several labels a row")
     positive = graph.add("Greater", scores, graph.constant(0.5, "float32"))
     return Answer(_flat(graph, graph.cast(positive, "int64")), both(graph, scores, "float32"), classes)
@@ -79,43 +66,20 @@ def _xgboost_classes(graph: Graph, shares: str, objective: str, classes: Any) ->
     return Answer(best, shares, classes)
 
 
-def _xgboost_trees(learner: dict[str, Any], rounds: int) -> tuple[list[Tree], list[int]]:
-    """The trees of the rounds, and the target of each, behind one tree a target from which the sums begin."""
-    gradient = learner["gradient_booster"]
-    kind, weights = gradient["name"], gradient.get("weight_drop")
-    if kind not in ("gbtree", "dart"):
-        raise cannot(f"it has XGBoost's booster {kind}")
-    model = gradient["gbtree"]["model"] if kind == "dart" else gradient["model"]
-    count = model["iteration_indptr"][rounds] if rounds else len(model["trees"])
-    targets = [int(target) for target in model["tree_info"][:count]]
-    if any("categories_nodes" in tree and len(tree["categories_nodes"]) for tree in model["trees"]):
+def _xgboost_trees(found: Boosted) -> tuple[list[Tree], list[int]]:
+    """The trees, and the target of each, behind one tree a target from which the sums begin."""
+    if any(tree.sets for tree in found.trees):
         raise cannot("it has XGBoost's splits by category")
-    if any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in model["trees"]):
+    if any(tree.leaves.ndim > 1 for tree in found.trees):
         raise cannot("it has XGBoost's trees with several outputs")
-    width = max(targets, default=0) + 1
-    trees = [constant(margin) for margin in _margins(learner, width)]
-    for number, tree in enumerate(model["trees"][:count]):
-        conditions = np.array(tree["split_conditions"], "float32")
-        leaves = conditions * np.float32(weights[number]) if weights is not None else conditions
-        children = (tree["left_children"], tree["right_children"], tree["split_indices"])
-        trees.append(from_nodes(*children, conditions, tree["default_left"], leaves))
-    return trees, [*range(width), *targets]
-
-
-def _margins(learner: dict[str, Any], width: int) -> list[float]:
-    """Where the sums begin: the base score, which is kept as the objective shows it."""
-    stored = json.loads(str(learner["learner_model_param"]["base_score"]))
-    scores = np.broadcast_to(np.array(stored, "float32"), (width,))
-    objective = learner["objective"]["name"]
-    if objective in _LOGISTIC:
-        return [float(-np.float32(math.log(np.float32(1) / score - np.float32(1)))) for score in scores]
-    return [math.log(score) if objective in _EXPONENTIAL else float(score) for score in scores]
+    starts = [constant(float(start)) for start in found.starts]
+    return [*starts, *found.trees], [*range(len(starts)), *found.outputs]
 
 
 def lightgbm(graph: Graph, table: Piece, booster: Any, classes: Any) -> Answer:
     """LightGBM's booster, in its own text. classes: a classifier's, else None. Raises ModelUnreadable."""
     _check_width("LightGBM", table, booster.num_feature())
-    model = read(booster.model_to_string())
+    model = lightgbm_trees.read(booster.model_to_string())
     for what, there in {
         "linear trees": model.linear,
         "splits by category": any(tree.sets for tree in model.trees),

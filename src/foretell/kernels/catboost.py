@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.libm import exp
 from foretell.kernels.node import NotCovered
 from foretell.kernels.planting import plant
 from foretell.kernels.rows import Rows, numbers
 from foretell.trees.catboost import Boosted, read
 from foretell.trees.forest import Forest
+from foretell.trees.libm import exp
 
 Link = Literal["none", "exp", "deviation", "two", "several", "one against all", "labels"]
 """What is made of the scores: of a regressor's the first three, of a classifier's the others."""

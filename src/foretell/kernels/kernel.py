@@ -36,6 +36,7 @@ class KernelEngine:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self.proba = kernel.head.proba
+        self._apart = not kernel.steps and getattr(kernel.head, "apart", False)
         widest = max((getattr(step, "width", 1) for step in kernel.steps), default=1)
         self._stretch = max(_CELLS // widest, _LEAST)
 
@@ -62,4 +63,4 @@ class KernelEngine:
             return columns[0]
         if any(column.dtype == object for column in columns):
             return Frame(tuple(columns), objects=True)
-        return batch.matrix
+        return Frame(tuple(columns)) if self._apart else batch.matrix

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.planting import plant
 from foretell.kernels.rows import Frame, Rows, numbers
 from foretell.trees.forest import Forest
+from foretell.trees.libm import exp
 from foretell.trees.lightgbm import read
 
 Link = Literal["none", "sigmoid", "softmax", "exp", "softplus", "square"]

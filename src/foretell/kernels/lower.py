@@ -25,6 +25,7 @@ from foretell.kernels import (
     scaling,
     selecting,
     targets,
+    xgboost,
 )
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
@@ -42,6 +43,7 @@ _CLASSIFIERS = (
     "Perceptron RidgeClassifier RidgeClassifierCV SGDClassifier"
 )
 
+_XGBOOST = ("XGBClassifier", "XGBRanker", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
 _FORESTS = ("DecisionTree", "ExtraTree", "ExtraTrees", "RandomForest")
 
 HEADS: dict[str, Lowering] = {
@@ -52,6 +54,7 @@ HEADS: dict[str, Lowering] = {
     **dict.fromkeys((f"{kind}Classifier" for kind in _FORESTS), ensembles.classifier),
     **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
     **dict.fromkeys((f"lightgbm.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")), lightgbm.estimator),
+    **dict.fromkeys((f"xgboost.{name}" for name in _XGBOOST), xgboost.estimator),
     "AdaBoostClassifier": adaboost.classifier,
     "AdaBoostRegressor": adaboost.regressor,
     "BaggingClassifier": ensembles.bagging_classifier,

@@ -10,10 +10,10 @@ import numpy as np
 
 from foretell.batch import Call, Output
 from foretell.kernels.coupling import coupled
-from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
 from foretell.kernels.sums import aligned, stretches, weighed
+from foretell.trees.libm import exp
 
 _FEW = 4
 _STRETCH = 256

@@ -212,8 +212,8 @@ def _answered(kernel: Kernel, rows: Rows, call: Call) -> tuple[Output, ...]:
 
 
 def _average(each: list[np.ndarray], weights: np.ndarray | None) -> np.ndarray:
-    """Of members' arrays, added one by one."""
-    total = np.zeros(each[0].shape)
+    """Of members' arrays, added one by one: in float32 where all are of that, and without weights."""
+    total = np.zeros(each[0].shape, np.result_type(*each, "float32") if weights is None else "float64")
     for at, values in enumerate(each):
         total += values if weights is None else values * weights[at]
     total /= len(each) if weights is None else np.add.reduce(weights, dtype="float64")

@@ -41,6 +41,7 @@ _MODULES = {
     "scaling": "Scaler",
     "selecting": "Selected",
     "targets": "Back Constant TurnedBack",
+    "xgboost": "BoostedScores",
     "kernel": "Kernel",
 }
 NODES = {name: f"kernels.{module}" for module, names in _MODULES.items() for name in names.split()}

@@ -228,9 +228,18 @@ static PyObject *exponential(PyObject *self, PyObject *args)
     return Py_NewRef(Py_None);
 }
 
+PyDoc_STRVAR(log_doc, "logf(value) -> float\n\nBy the C library's logf.");
+
+static PyObject *logarithm(PyObject *self, PyObject *value)
+{
+    const double given = PyFloat_AsDouble(value);
+    return PyErr_Occurred() ? NULL : PyFloat_FromDouble(logf((float)given));
+}
+
 static PyMethodDef functions[] = {{"check", check, METH_VARARGS, check_doc},
                                   {"add", add, METH_VARARGS, add_doc},
                                   {"exp", exponential, METH_VARARGS, exp_doc},
+                                  {"logf", logarithm, METH_O, log_doc},
                                   {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_walk", "Walks down trees.", 0, functions,
