@@ -21,7 +21,7 @@ FLOORS = [
     {"signature", "storage", "safe_yaml", "tensors", "sandbox"},
     {"columns", "kernels"},
     {"cells", "batch"},
-    {"metrics", "config", "errors", "imports"},
+    {"metrics", "config", "errors", "imports", "machine"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
@@ -58,7 +58,7 @@ SEAMS = {
     "statsmodels": {"models/statsmodels"},
     "torch": {"models/torch", "models/torch_files", "models/torch_program"},
     "uv": {"environment"},
-    "uvicorn": {"serve/http", "serve/server"},
+    "uvicorn": {"serve/http", "serve/line", "serve/server"},
     "xgboost": {"models/xgboost"},
     "yaml": {"safe_yaml"},
 }

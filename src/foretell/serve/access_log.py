@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TextIO
 
-from foretell.serve.service import Reply
+from foretell.serve.exchange import Reply
 
 
 class AccessLog:
@@ -16,10 +16,13 @@ class AccessLog:
         self._none = which == "none"
         self._stream = stream or sys.stderr
 
+    def wants(self, reply: Reply) -> bool:
+        """Whether a request for predictions is to be logged."""
+        return self._all or (reply.status >= 400 and not self._none)
+
     def hot(self, client: tuple[str, int] | None, reply: Reply, seconds: float) -> None:
         """A request for predictions."""
-        if self._all or (reply.status >= 400 and not self._none):
-            self._line(client, "POST /invocations", reply.status, seconds, reply.note)
+        self._line(client, "POST /invocations", reply.status, seconds, reply.note)
 
     def cold(self, client: tuple[str, int] | None, request: str, status: int, seconds: float, *, probe: bool) -> None:
         """Any other request."""
