@@ -5,9 +5,8 @@ A cheap batch runs on the event loop itself; one that would hold it up, or that 
 
 import asyncio
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
-from itertools import accumulate
 from time import monotonic
 from typing import Any
 
@@ -23,12 +22,23 @@ _LONG_SECONDS = 0.05
 _LEAST_ROWS = 256
 _HUNG_SECONDS = 1.0
 
-Outcome = Portion | ForetellError
+
+class Failed:
+    """Why a request got no answers. row: which of its rows is bad, where one is."""
+
+    __slots__ = ("error", "row")
+
+    def __init__(self, error: ForetellError, row: int | None = None) -> None:
+        self.error = error
+        self.row = row
+
+
+Outcome = Portion | Failed
 
 
 class Waiting:
     """One request's rows on their way. deadline: by the monotonic clock. patience: seconds that it was given in all.
-    done: called once, on the loop, with answers or an error, and its row. taken: how many of its rows the model got."""
+    done: called once, on the loop, with answers or why there are none. taken: how many of its rows the model got."""
 
     __slots__ = ("_parts", "answered", "batch", "call", "deadline", "done", "patience", "taken")
 
@@ -38,7 +48,7 @@ class Waiting:
         call: Call,
         deadline: float,
         patience: float,
-        done: Callable[[Outcome, int | None], None],
+        done: Callable[[Outcome], None],
     ) -> None:
         self.batch = batch
         self.call = call
@@ -56,10 +66,10 @@ class Waiting:
         whole = self.taken - start == rows
         return Piece(self, self.batch if whole else self.batch[start : self.taken], start)
 
-    def answer(self, outcome: Outcome, row: int | None = None) -> None:
+    def answer(self, outcome: Outcome) -> None:
         if not self.answered:
             self.answered = True
-            self.done(outcome, row)
+            self.done(outcome)
 
     def answer_part(self, portion: Portion) -> None:
         """Answers to its next rows; with the last of them it is answered."""
@@ -73,7 +83,7 @@ class Waiting:
             self.deadline = min(self.deadline, deadline)
 
     def expire(self) -> None:
-        self.answer(DeadlineExceeded(f"no answer within {self.patience:g} s"))
+        self.answer(Failed(DeadlineExceeded(f"no answer within {self.patience:g} s")))
 
 
 class Piece:
@@ -86,16 +96,18 @@ class Piece:
         self.batch = batch
         self.start = start
 
-    def answer(self, outcome: Outcome, row: int | None) -> None:
-        if isinstance(outcome, Portion) and self.batch is not self.waiting.batch:
-            self.waiting.answer_part(outcome)
+    def answer(self, outcome: Outcome) -> None:
+        waiting = self.waiting
+        if self.batch is waiting.batch or isinstance(outcome, Failed):
+            waiting.answer(outcome)
         else:
-            self.waiting.answer(outcome, row)
+            waiting.answer_part(outcome)
 
 
 class Batcher:
     """Runs one model. max_rows: of a batch. delay: seconds for which a batch may wait for more rows. most: requests
-    that wait. beside: whether the model runs on the engine thread even if it is quick, as its code may do anything."""
+    that wait. usual: what most of them ask for. beside: whether the model runs on the engine thread even
+    if it is quick, as its code may do anything."""
 
     def __init__(
         self,
@@ -106,6 +118,7 @@ class Batcher:
         delay: float,
         most: int,
         timeout: float,
+        usual: Call,
         beside: Callable[[], bool],
     ) -> None:
         self._predictor = predictor
@@ -115,10 +128,12 @@ class Batcher:
         self._most = most
         self._timeout = timeout
         self._beside = beside
-        self._lines: dict[Any, deque[Waiting]] = {}
+        self._lines: dict[tuple[Call, Any], deque[Waiting]] = defaultdict(deque)
+        self._usual = usual
+        self._usual_line = self._lines[usual, ()]
         self._count = 0
         self._rows = 0
-        self._running: list[Piece] = []
+        self.running: list[Piece] = []
         self._since = 0.0
         self._turn_at: asyncio.Handle | None = None
         self._sweeping = False
@@ -127,26 +142,25 @@ class Batcher:
     @property
     def hung(self) -> float:
         """For how many seconds the model has not come back from a call that everybody has given up; else 0."""
-        late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self._running else 0.0
+        late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
     @property
     def empty(self) -> bool:
-        return not self._lines and not self._running
+        return not self._count and not self.running
 
     def submit(self, waiting: Waiting) -> None:
         """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
         if self._count >= self._most:
             raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly")
-        shapes = waiting.batch.shapes
-        key = (waiting.call, shapes) if shapes else waiting.call
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = deque()
-        line.append(waiting)
+        batch = waiting.batch
+        if batch.uniform and waiting.call is self._usual:
+            self._usual_line.append(waiting)
+        else:
+            self._lines[waiting.call, batch.shapes].append(waiting)
         self._count += 1
-        self._rows += waiting.batch.rows
-        if not self._running:
+        self._rows += batch.rows
+        if not self.running:
             if self._turn_at is None:
                 self._turn_at = self._soon()
             elif self._delay and self._rows >= self._max_rows:
@@ -173,30 +187,32 @@ class Batcher:
             _deliver(pieces, _outcomes(self._predictor, pieces))
             self._again()
             return
-        self._running, self._since = pieces, monotonic()
+        self.running, self._since = pieces, monotonic()
         self._watch()
         self._thread.run(lambda: _outcomes(self._predictor, pieces), self._finished)
 
-    def _finished(self, outcomes: list[tuple[Outcome, int | None]]) -> None:
-        pieces, self._running = self._running, []
+    def _finished(self, outcomes: list[Outcome]) -> None:
+        pieces, self.running = self.running, []
         _deliver(pieces, outcomes)
         self._again()
 
     def _again(self) -> None:
-        if self._lines and self._turn_at is None:
+        if self._count and self._turn_at is None:
             self._turn_at = self._soon()
 
     def _gather(self) -> list[Piece]:
         """The longest waiting rows that may share a batch. Lines take turns; those given up or too late drop out."""
         now = monotonic()
-        pieces: list[Piece] = []
-        while self._lines and not pieces:
-            key = next(iter(self._lines))
+        if len(self._lines) == 1:
+            return self._from(self._usual_line, now)
+        for key in list(self._lines):
             line = self._lines.pop(key)
             pieces = self._from(line, now)
-            if line:
+            if line or line is self._usual_line:
                 self._lines[key] = line
-        return pieces
+            if pieces:
+                return pieces
+        return []
 
     def _from(self, line: deque[Waiting], now: float) -> list[Piece]:
         """Takes rows from a line. One with more than a batch holds gives a part of them, and goes behind the others."""
@@ -239,15 +255,15 @@ class Batcher:
         """Answers what has waited too long. A model call that runs cannot be stopped; its answer is dropped."""
         self._sweeping = False
         now = monotonic()
-        waiting = [piece.waiting for piece in self._running]
+        waiting = [piece.waiting for piece in self.running]
         for each in itertools.chain(waiting, *self._lines.values()):
             if each.deadline <= now:
                 each.expire()
-        if self._running:
+        if self.running:
             self._watch()
 
 
-def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[tuple[Outcome, int | None]]:
+def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[Outcome]:
     """An outcome a piece. Where the model fails on them together, they are halved apart until the bad ones stand alone,
     and these learn which of their rows is bad."""
     call = pieces[0].waiting.call
@@ -262,18 +278,22 @@ def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[tuple[Outcome, 
     except Exception as error:
         failed = PredictionError(f"the prediction failed: {type(error).__name__}")
         failed.__cause__ = error
-        return [(failed, None)] * len(pieces)
-    edges = list(accumulate((piece.batch.rows for piece in pieces), initial=0))
-    return [(Portion(shared, start, stop), None) for start, stop in itertools.pairwise(edges)]
+        return [Failed(failed)] * len(pieces)
+    outcomes: list[Outcome] = []
+    at = 0
+    for piece in pieces:
+        start, at = at, at + piece.batch.rows
+        outcomes.append(Portion(shared, start, at))
+    return outcomes
 
 
-def _deliver(pieces: list[Piece], outcomes: list[tuple[Outcome, int | None]]) -> None:
-    for piece, (outcome, row) in zip(pieces, outcomes, strict=True):
-        piece.answer(outcome, row)
+def _deliver(pieces: list[Piece], outcomes: list[Outcome]) -> None:
+    for piece, outcome in zip(pieces, outcomes, strict=True):
+        piece.answer(outcome)
 
 
-def _located(predictor: Predictor, piece: Piece, error: ForetellError) -> tuple[Outcome, int | None]:
+def _located(predictor: Predictor, piece: Piece, error: ForetellError) -> Failed:
     if piece.batch.rows == 1:
-        return error, piece.start if predictor.rowwise else None
+        return Failed(error, piece.start if predictor.rowwise else None)
     bad = predictor.first_bad(piece.batch, piece.waiting.call, error)
-    return (error, None) if bad is None else (bad[1], piece.start + bad[0])
+    return Failed(error) if bad is None else Failed(bad[1], piece.start + bad[0])

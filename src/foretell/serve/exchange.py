@@ -36,9 +36,9 @@ class Exchange:
     content_type = b""
     accept = b""
     encoding = b""
+    expect = b""
     request_id = b""
     patience = b""
-    seconds = 0.0
     deadline = 0.0
     size = 0
     expects = False
@@ -50,6 +50,7 @@ class Exchange:
     def __init__(self, service: "Service", query: bytes, started: float) -> None:
         self.service = service
         self.query = query
+        self.seconds = service.limits.timeout
         self.started = started
         self.body: list[bytes] = []
 

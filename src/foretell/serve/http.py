@@ -20,11 +20,13 @@ from foretell.serve.problems import problem, refusal, too_large
 _MAX_TARGET = 16 << 10
 _FRAMING = 16
 """So many times its body a request in chunks may be on the wire."""
+_CONTINUE = b"100-continue"
 _UPGRADES = (b"upgrade", b"connection", b"http2-settings")
 _FIELDS = {
     b"content-type": "content_type",
     b"accept": "accept",
     b"content-encoding": "encoding",
+    b"expect": "expect",
     b"x-request-id": "request_id",
     b"x-request-timeout-ms": "patience",
 }
@@ -64,8 +66,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._chunk = len(data)
         self._fed += self._chunk
         try:
-            while data:
-                data = self._feed(data)
+            self._feed(data)
         except httptools.HttpParserError:
             said = "this is no HTTP/1.1 request that foretell can read"
             self._refuse(self._refusal or refusal(InputUnreadable(said)))
@@ -109,8 +110,8 @@ class InvocationsProtocol(HttpToolsProtocol):
         if not self._line and not self._watch.begun and now - self._watch.since >= idle:
             self._line.close_gently()
 
-    def _feed(self, data: bytes) -> bytes:
-        """Parses; returns what is left to parse. An offer to upgrade is dropped, its request parsed again."""
+    def _feed(self, data: bytes) -> None:
+        """Parses. An offer to upgrade is dropped, its request parsed again."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -120,19 +121,21 @@ class InvocationsProtocol(HttpToolsProtocol):
             lines = [b"%s: %s" % pair for pair in self.headers if pair[0] not in _UPGRADES]
             method, version = self.parser.get_method(), self.parser.get_http_version().encode()
             self.parser = httptools.HttpRequestParser(self)
-            return b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version), *lines, b"", data[offer.args[0] :]])
-        return b""
+            head = b"%s %s HTTP/%s" % (method, self.url, version)
+            self._feed(b"\r\n".join([head, *lines, b"", data[offer.args[0] :]]))
 
     def on_message_begin(self) -> None:
         self._hot = None
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._fed = self._chunk
         watch = self._watch
         watch.phase = Phase.HEAD
         watch.begun = True
         watch.since = self._door.now
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -215,17 +218,18 @@ class InvocationsProtocol(HttpToolsProtocol):
                 exchange.keep_alive = False
         if hosts != 1:
             self._check_host(hosts)
-        if self.expect_100_continue:
+        if exchange.expect.lower() == _CONTINUE:
             exchange.expects = True
             self._line.advance()
 
     def _defer(self) -> None:
         """Leaves a request to the base class, and by it to the ASGI app."""
         self._check_host(sum(name == b"host" for name, _ in self.headers))
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
+        self.url = url
         self.headers.extend(headers)
+        self.expect_100_continue = any(name == b"expect" and value.lower() == _CONTINUE for name, value in headers)
         # With no cycle before it, the base class hands the request to _start_asgi_task, which keeps the order.
         self.cycle = None  # type: ignore[assignment]
         super().on_headers_complete()

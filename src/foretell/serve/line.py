@@ -72,7 +72,8 @@ class Line:
         exchange.reply = reply
         self._door.held -= exchange.size
         exchange.size = 0
-        if self._waiting and self._waiting[0] is exchange:
+        waiting = self._waiting
+        if waiting and waiting[0] is exchange:
             self.advance()
 
     def first_done(self) -> None:

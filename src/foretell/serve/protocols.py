@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, UnsetType
 
-from foretell.batch import Answers, Batch, Call, Output
-from foretell.errors import CellWrong, ForetellError, UsageError
+from foretell.batch import Answers, Batch, Call
+from foretell.errors import CellWrong
 from foretell.predictor import Predictor
 from foretell.serve.headers import Wish
 from foretell.serve.unpacking import unpacked
@@ -76,7 +75,8 @@ class Shared:
 
 
 class BodyDecoder:
-    """Reads the bodies of requests to a model. limit: bytes that a body may be when it is unpacked."""
+    """Reads the bodies of requests to a model. limit: bytes that a body may be when it is unpacked. calls: what a body
+    without params asks for, without and with probabilities."""
 
     def __init__(self, predictor: Predictor, limit: int) -> None:
         self._predictor = predictor
@@ -85,7 +85,7 @@ class BodyDecoder:
         self._plain = _plain_rows(self._decoder.row) if predictor.signature.tabular else None
         self._rows = msgspec.json.Decoder(list[self._decoder.row])  # type: ignore[name-defined]
         params = predictor.signature.call_params({})
-        self._calls = {proba: Call(proba, params) for proba in (False, True)}
+        self.calls = {proba: Call(proba, params) for proba in (False, True)}
 
     def read(self, body: bytes, wish: Wish) -> Ask:
         """A request's rows and what it asks of them. Raises InputError, UsageError."""
@@ -95,10 +95,10 @@ class BodyDecoder:
             return self._table(body, wish)
         quick = self._quick(body)
         if quick is not None:
-            return Ask(quick[0], self._calls[wish.proba], wish.answer, partial(_in_document, quick[1]))
+            return Ask(quick[0], self.calls[wish.proba], wish.answer, _PLACES[quick[1]])
         document = json_document.read(body, self._decoder, NONE)
         call = Call(wish.proba, self._predictor.signature.call_params(document.params))
-        return Ask(document.rows.batch, call, wish.answer, partial(_in_document, document.form))
+        return Ask(document.rows.batch, call, wish.answer, _PLACES[document.form])
 
     def _quick(self, body: bytes) -> tuple[Batch, str] | None:
         """Plain rows under one key and nothing else, as most requests are; None for all that may be otherwise.
@@ -113,9 +113,10 @@ class BodyDecoder:
             found = self._plain.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        form = next((name for name in _FORMS if getattr(found, name) is not UNSET), "")
-        rows = getattr(found, form) if form else None
-        batch = self._decoder.tuples(rows) if rows else None
+        form, rows = "data", found.data
+        if rows is UNSET:
+            form, rows = ("inputs", found.inputs) if found.instances is UNSET else ("instances", found.instances)
+        batch = self._decoder.tuples(rows) if rows and rows is not UNSET else None
         return None if batch is None else (batch, form)
 
     def _in_pieces(self, body: bytes) -> tuple[Batch, str] | None:
@@ -135,7 +136,7 @@ class BodyDecoder:
         source = Source.of(body, "body")
         reader = formats.reader(wish.given, source, self._decoder, NONE, CsvOptions(), self._limit * _INFLATES)
         pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
-        call = self._calls[wish.proba]
+        call = self.calls[wish.proba]
         if not any(batch.rows for _, batch in pieces):
             return Ask(Batch(0, []), call, wish.answer, lambda row, reason: reason)
         for block, batch in pieces:
@@ -148,16 +149,9 @@ class BodyDecoder:
 def encode(portion: Portion, fmt: Format) -> bytes:
     """Answers as a body."""
     if fmt is JSON:
-        return b'{"predictions": %b}' % _ENCODE(portion.values)
+        return b'{"predictions": ' + _ENCODE(portion.values) + b"}"
     answers, writer = portion.answers, formats.writer(fmt)
     return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
-
-
-def of_no_rows(example: Portion | ForetellError) -> Portion | ForetellError:
-    """The answers to no rows, in the shape of those to the example row, if the model could answer that one."""
-    if isinstance(example, Portion):
-        return Portion(Shared(example.answers[:0]), 0, 0)
-    return example if isinstance(example, UsageError) else Portion(Shared(Answers((Output("", np.empty(0)),))), 0, 0)
 
 
 def content_type(fmt: Format) -> str:
@@ -199,3 +193,6 @@ def _in_blocks(reader: Reader[Any], pieces: list[tuple[Any, Batch]], row: int, r
 def _in_document(form: str, row: int, reason: str) -> str:
     path = "$.dataframe_split.data" if form == "dataframe_split" else f"$.{form}"
     return f"{path}[{row}]: {reason}"
+
+
+_PLACES: dict[str, Place] = {form: partial(_in_document, form) for form in json_document.FORMS}

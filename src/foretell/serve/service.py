@@ -5,17 +5,19 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-from foretell.batch import Call
-from foretell.errors import ForetellError, Overloaded, PredictionError
+import numpy as np
+
+from foretell.batch import Answers, Call, Output
+from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError, UsageError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
-from foretell.serve.batcher import Batcher, Outcome, Waiting
+from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
 from foretell.serve.one_thread import OneThread
 from foretell.serve.problems import refusal
-from foretell.serve.protocols import Ask, BodyDecoder, Portion
+from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
 
 _WARM_UPS = 3
 _LARGE = 256 << 10
@@ -58,6 +60,7 @@ class Service:
             delay=limits.queue_delay,
             most=limits.queue,
             timeout=limits.timeout,
+            usual=self._decoder.calls[False],
             beside=self._may_do_anything,
         )
 
@@ -80,9 +83,10 @@ class Service:
     def invoke(self, exchange: Exchange, done: Done) -> None:
         """Answers one request by calling done, on the loop, at once or later."""
         try:
-            if self._batcher.hung:
+            if self._batcher.running and self._batcher.hung:
                 raise Overloaded("the model has not come back from a call", "Try again later")
-            exchange.seconds = patience(exchange, self.limits.timeout)
+            if exchange.patience:
+                exchange.seconds = patience(exchange, self.limits.timeout)
             exchange.deadline = monotonic() + exchange.seconds
             wish = self._wishes.of(exchange)
             body = exchange.take_body()
@@ -123,19 +127,20 @@ class Service:
         except ForetellError as error:
             done(exchange, self.refused(error))
 
-    def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome, row: int | None) -> None:
+    def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome) -> None:
         exchange.waiting = None
-        if ask.batch.rows == 0:
-            outcome = protocols.of_no_rows(outcome)
-        if isinstance(outcome, Portion):
-            if outcome.stop - outcome.start > _MANY_ROWS:
-                self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange, done))
-            else:
-                done(exchange, self._answered(outcome, ask))
-            return
-        if row is not None:
-            outcome.message = ask.place(row, outcome.message)
-        done(exchange, self.refused(outcome))
+        rows = ask.batch.rows
+        if rows == 0:
+            outcome = _of_no_rows(outcome)
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            if outcome.row is not None and rows:
+                error.message = ask.place(outcome.row, error.message)
+            done(exchange, self.refused(error))
+        elif rows > _MANY_ROWS:
+            self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange, done))
+        else:
+            done(exchange, self._answered(outcome, ask))
 
     def _answered(self, portion: Portion, ask: Ask) -> Reply:
         try:
@@ -150,6 +155,14 @@ class Service:
         """Whether predicting runs code that came with the model: however quick it was, the next call may hang."""
         found = self.predictor.found
         return found.compiled is None and found.settled.trusted
+
+
+def _of_no_rows(example: Outcome) -> Outcome:
+    """The answers to no rows, in the shape of those to the example row, if the model could answer that one."""
+    if isinstance(example, Portion):
+        return Portion(Shared(example.answers[:0]), 0, 0)
+    nothing = Portion(Shared(Answers((Output("", np.empty(0)),))), 0, 0)
+    return example if isinstance(example.error, UsageError | DeadlineExceeded) else nothing
 
 
 def _unless_gone(exchange: Exchange, done: Done, reply: Reply) -> None:
