@@ -1,4 +1,4 @@
-# make demo: train, register, predict in batch and in real time.   make test: every check and test.
+# make demo: train, register, predict in batch and in real time.   make test: every check and test.   make soak: the long ones.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +7,17 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test check format docs lock clean
+.PHONY: demo test soak check format docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
+
+# A million requests, a hundred stops under load, sixty killed workers: half an hour.
+soak: $(VENV)/.dev $(VENV)/.run
+	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py
 
 check: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/ruff format --check .

@@ -89,7 +89,7 @@ class Load:
 
 
 class Connection:
-    """One connection; one request at a time."""
+    """One connection; one request at a time. headers: of the last answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -101,16 +101,23 @@ class Connection:
 
     async def ask(self, body: bytes, headers: bytes = b"") -> tuple[int, bytes, bool]:
         """The answer's status and body, and whether the connection is kept. Raises ConnectionError, EOFError."""
+        self.post(body, headers)
+        return await asyncio.wait_for(self._answer(), PATIENCE)
+
+    def post(self, body: bytes, headers: bytes = b"") -> None:
         head = b"POST /invocations HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n" % (headers, len(body))
         self._writer.write(head + body)
-        return await asyncio.wait_for(self._answer(), PATIENCE)
 
     async def _answer(self) -> tuple[int, bytes, bool]:
         head = await self._reader.readuntil(b"\r\n\r\n")
         line, _, rest = head.partition(b"\r\n")
-        headers = http.client.parse_headers(io.BytesIO(rest))
-        answer = await self._reader.readexactly(int(headers["content-length"]))
-        return int(line.split()[1]), answer, headers.get("connection") != "close"
+        self.headers = http.client.parse_headers(io.BytesIO(rest))
+        answer = await self._reader.readexactly(int(self.headers["content-length"]))
+        return int(line.split()[1]), answer, self.headers.get("connection") != "close"
+
+    def abort(self) -> None:
+        """Leaves at once, whatever is on its way."""
+        self._writer.transport.abort()
 
     def close(self) -> None:
         self._writer.close()
