@@ -81,6 +81,7 @@ class BodyDecoder:
     def __init__(self, predictor: Predictor, limit: int) -> None:
         self._predictor = predictor
         self._decoder = predictor.decoder
+        self._names = predictor.signature.names if predictor.signature.named else None
         self._limit = limit
         self._plain = _plain_rows(self._decoder.row) if predictor.signature.tabular else None
         self._rows = msgspec.json.Decoder(list[self._decoder.row])  # type: ignore[name-defined]
@@ -101,20 +102,23 @@ class BodyDecoder:
         return Ask(document.rows.batch, call, wish.answer, _PLACES[document.form])
 
     def _quick(self, body: bytes) -> tuple[Batch, str] | None:
-        """Plain rows under one key and nothing else, as most requests are; None for all that may be otherwise.
-
-        A second key, known or not, would cost a second colon.
-        """
-        if self._plain is None or body.count(b":") != 1:
+        """Plain rows under one key, or split from their columns' names, and nothing else, as most requests are; None
+        for all that may be otherwise. Another key, or one that comes twice, would cost another colon."""
+        if self._plain is None or (colons := body.count(b":")) > 3:
             return None
         try:
-            if len(body) > _PIECE and self._decoder.signature.uniform:
+            if colons == 1 and len(body) > _PIECE and self._decoder.signature.uniform:
                 return self._in_pieces(body)
             found = self._plain.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         form, rows = "data", found.data
-        if rows is UNSET:
+        if (split := found.dataframe_split) is not UNSET:
+            known = colons == 2 if split.columns is None else colons == 3 and split.columns == self._names
+            form, rows = "dataframe_split", split.data if known else None
+        elif colons != 1:
+            return None
+        elif rows is UNSET:
             form, rows = ("inputs", found.inputs) if found.instances is UNSET else ("instances", found.instances)
         batch = self._decoder.tuples(rows) if rows and rows is not UNSET else None
         return None if batch is None else (batch, form)
@@ -164,7 +168,10 @@ _ENDS = re.compile(rb"\]\s*}\s*\Z".replace(rb"\s", rb"[ \t\n\r]"))
 
 
 def _plain_rows(row: Any) -> "msgspec.json.Decoder[Any]":
-    fields = [(name, list[row] | UnsetType, UNSET) for name in _FORMS]
+    split = msgspec.defstruct(
+        "Split", [("data", list[row]), ("columns", list[str] | None, None)], forbid_unknown_fields=True
+    )
+    fields = [*((name, list[row] | UnsetType, UNSET) for name in _FORMS), ("dataframe_split", split | UnsetType, UNSET)]
     return msgspec.json.Decoder(msgspec.defstruct("Plain", fields, forbid_unknown_fields=True))
 
 
