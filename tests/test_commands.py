@@ -324,6 +324,7 @@ EVERY_ERROR = {
     "UsageError": (2, 400),
     "OutputError": (1, 500),
     "ServerError": (1, 503),
+    "Overloaded": (1, 503),
     "ModelError": (3, 500),
     "ModelNotFound": (3, 404),
     "RegistryDown": (3, 500),

@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ _GRACE_SECONDS = 5.0
 _AFTER_PARENT_SECONDS = 0.1
 _STUCK_SECONDS = 30.0
 _YOUNG_OBJECTS = 20_000
+_TURN_SECONDS = 0.001
+"""So long a busy thread keeps the event loop waiting, where it runs Python."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def run(
     listen(sockets)
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
+    sys.setswitchinterval(_TURN_SECONDS)
     server = ModelServer(config, door, manner, accepting)
     server.run(sockets)
     if server.hung:
