@@ -1,4 +1,4 @@
-# make demo: train, register, predict in batch and in real time.   make test: every check and test.
+# make demo: train, register, predict in batch and in real time.   make test: every check and test.   make soak: the long ones.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test torture check format wheel docs lock clean
+.PHONY: demo test torture soak check format wheel docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -18,6 +18,10 @@ test: check $(VENV)/.mlflow2
 # What takes too long for every change: each line says how much it did.
 torture: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/python tests/fuzz_walk.py 300000
+
+# A million requests, a hundred stops under load, sixty killed workers: half an hour.
+soak: $(VENV)/.dev $(VENV)/.run
+	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py
 
 # One wheel for every Python from 3.11 on, of this system and processor.
 wheel: $(VENV)/.libraries

@@ -22,7 +22,7 @@ FLOORS = [
     {"columns", "kernels"},
     {"trees"},
     {"cells", "batch"},
-    {"metrics", "config", "errors", "imports"},
+    {"metrics", "config", "errors", "imports", "machine"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 
@@ -59,7 +59,7 @@ SEAMS = {
     "statsmodels": {"models/statsmodels"},
     "torch": {"models/torch", "models/torch_files", "models/torch_program"},
     "uv": {"environment"},
-    "uvicorn": {"serve/http", "serve/server"},
+    "uvicorn": {"serve/http", "serve/line", "serve/server"},
     "xgboost": {"models/xgboost"},
     "yaml": {"safe_yaml"},
 }

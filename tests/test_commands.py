@@ -24,7 +24,7 @@ from foretell import errors
 from foretell.cli.main import EXIT_CODES, exit_code, main
 from foretell.config import WHEN
 from foretell.errors import CellWrong, ForetellError, ModelUntrusted
-from foretell.serve.protocols import STATUS, status
+from foretell.serve.problems import STATUS, status
 
 MODEL = Path(package.__file__).parent / "demo" / "iris"
 HEADER = "id,sepal_length,sepal_width,petal_length,petal_width\n"
@@ -324,6 +324,7 @@ EVERY_ERROR = {
     "UsageError": (2, 400),
     "OutputError": (1, 500),
     "ServerError": (1, 503),
+    "Overloaded": (1, 503),
     "ModelError": (3, 500),
     "ModelNotFound": (3, 404),
     "RegistryDown": (3, 500),

@@ -1,19 +1,16 @@
 """`foretell models serve` as its users meet it: a process behind a port, asked over HTTP and ended by signals."""
 
-import asyncio
 import contextlib
 import http.client
 import itertools
 import json
 import os
-import queue
 import random
 import re
 import select
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from conftest import COMMAND, PATIENCE, Reply, Server, foretell, model_path, serving
+from scripted import (
+    PLAIN,
+    RAISES,
+    UNANSWERABLE,
+    WAITS,
+    all_at_once,
+    answer,
+    data,
+    held_at_gate,
+    scripted_model,
+    sent,
+    stored_model,
+    taken_in,
+)
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 NAMES = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
@@ -34,55 +45,7 @@ DATA = json.dumps({"data": [ROW]})
 CSV_HEADER = ",".join(NAMES)
 ANSWER = b'{"predictions": [0]}'
 
-PLAIN, RAISES, WAITS, UNANSWERABLE = range(4)
-"""What a row's first cell makes the scripted model do."""
-
-
 # The models and the servers
-
-
-def scripted_model(folder: Path) -> Path:
-    """A model that doubles a row's second cell, unless its first asks for trouble. Each call takes 2 ms, so that the
-    server runs it beside its event loop. Beside the model lie the sizes of its batches, and the gate it waits at."""
-
-    class Scripted:
-        def __init__(self, gate: str, sizes: str) -> None:
-            self.gate = gate
-            self.sizes = sizes
-
-        def predict(self, rows: Any) -> Any:
-            import time
-            from pathlib import Path
-
-            import numpy as np
-
-            time.sleep(0.002)
-            with Path(self.sizes).open("a") as sizes:
-                sizes.write(f"{len(rows)}\n")
-            if (rows[:, 0] == 1).any():
-                raise RuntimeError("the secret of the marked row")
-            if (rows[:, 0] == 2).any():
-                Path(self.gate).read_bytes()
-            if (rows[:, 0] == 3).any():
-                return np.array([object()] * len(rows), object)
-            return rows[:, 1] * 2
-
-    folder.mkdir()
-    os.mkfifo(folder.parent / "gate")
-    model = Scripted(str(folder.parent / "gate"), str(folder.parent / "sizes"))
-    return stored_model(folder, cloudpickle.dumps(model), ["kind", "value"])
-
-
-def stored_model(folder: Path, pickled: bytes, columns: list[str]) -> Path:
-    """A model in MLflow's format; an MLmodel file may be written as JSON."""
-    inputs = [{"type": "double", "name": name, "required": True} for name in columns]
-    described = {
-        "flavors": {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}},
-        "signature": {"inputs": json.dumps(inputs)},
-    }
-    (folder / "MLmodel").write_text(json.dumps(described))
-    (folder / "model.pkl").write_bytes(pickled)
-    return folder
 
 
 @pytest.fixture
@@ -111,66 +74,12 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@contextlib.contextmanager
-def held_at_gate(scripted: Path) -> Iterator[None]:
-    """From when the model is inside of a call that waits, until it is let go."""
-    opened: queue.Queue[Any] = queue.Queue()
-    opener = threading.Thread(target=lambda: opened.put((scripted.parent / "gate").open("wb")), daemon=True)
-    opener.start()
-    with opened.get(timeout=PATIENCE):
-        yield
-
-
 # Clients
-
-
-def data(*rows: list[Any]) -> str:
-    return json.dumps({"data": rows})
-
-
-def sent(port: int, body: str, path: str = "/invocations") -> socket.socket:
-    """A connection on which a request was written, and no answer read."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    raw = body.encode()
-    connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw)
-    return connection
-
-
-def answer(connection: socket.socket) -> tuple[int, bytes]:
-    """The status and body of the next answer on a connection, which is then closed."""
-    with connection, contextlib.closing(http.client.HTTPResponse(connection)) as response:
-        response.begin()
-        return response.status, response.read()
-
-
-def taken_in(port: int) -> None:
-    """Returns when the server has read what was sent before: it answers a connection after those that came earlier."""
-    for _ in range(2):
-        assert 404 == answer(sent(port, "", "/barrier"))[0]
 
 
 def closed_by_server(connection: socket.socket) -> None:
     """Returns when the server has closed an idle connection, as it does once it stops."""
     assert connection.recv(1) == b""
-
-
-def all_at_once(port: int, target: str, bodies: list[str]) -> list[tuple[int, bytes]]:
-    """Answers to requests that are all under way together, each on its own connection."""
-
-    async def ask(body: str) -> tuple[int, bytes]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        raw = body.encode()
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(raw)}\r\n\r\n"
-        writer.write(head.encode() + raw)
-        got = await asyncio.wait_for(reader.read(), PATIENCE)
-        writer.close()
-        head_part, _, body_part = got.partition(b"\r\n\r\n")
-        return int(head_part.split()[1]), body_part
-
-    async def everyone() -> list[tuple[int, bytes]]:
-        return await asyncio.gather(*map(ask, bodies))
-
-    return asyncio.run(everyone())
 
 
 def complaint(reply: Reply) -> str:

@@ -26,6 +26,9 @@ class Setting:
 ENGINES = ("auto", "native", "kernel", "booster", "onnx")
 """What --engine may be. auto and native are ways to choose; the others are engines by name."""
 
+LOOPS = ("uvloop", "asyncio")
+"""Event loops that --loop may name."""
+
 SETTINGS = {
     "registry": Setting(
         None,
@@ -47,10 +50,42 @@ SETTINGS = {
     "port": Setting(8080, "Port to listen on; 0 for a free one.", ("FORETELL_PORT", "MLFLOW_PORT")),
     "timeout": Setting(
         60.0,
-        "Seconds after which a request is given up.",
+        "Seconds after which a request is given up; one may ask for less with X-Request-Timeout-Ms.",
         ("FORETELL_TIMEOUT", "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"),
     ),
     "workers": Setting(1, "Server processes.", ("FORETELL_WORKERS", "MLFLOW_MODELS_WORKERS")),
-    "max_body_mb": Setting(64, "Largest request body, in MiB.", ("FORETELL_MAX_BODY_MB",)),
+    "max_batch_size": Setting(4096, "Most rows that are predicted in one call.", ("FORETELL_MAX_BATCH_SIZE",)),
+    "max_queue_delay_ms": Setting(
+        0.0,
+        "Milliseconds that a batch may wait for more rows. Without it a batch is what came while the last one ran.",
+        ("FORETELL_MAX_QUEUE_DELAY_MS",),
+    ),
+    "max_queue": Setting(
+        1024, "Most requests that wait for the model; more are refused with 503.", ("FORETELL_MAX_QUEUE",)
+    ),
+    "max_body_mb": Setting(64, "Largest request body, in MiB, also when it is unpacked.", ("FORETELL_MAX_BODY_MB",)),
+    "max_in_flight_mb": Setting(
+        None,
+        "Most bytes of request bodies held at a time, in MiB; by default a quarter of the memory, shared by workers.",
+        ("FORETELL_MAX_IN_FLIGHT_MB",),
+    ),
+    "max_header_kb": Setting(64, "Largest request head, in KiB.", ("FORETELL_MAX_HEADER_KB",)),
+    "max_connections": Setting(
+        10_000, "Most connections of one process, as far as it may open files.", ("FORETELL_MAX_CONNECTIONS",)
+    ),
+    "header_timeout": Setting(10.0, "Seconds that a request's head may take to arrive.", ("FORETELL_HEADER_TIMEOUT",)),
+    "body_timeout": Setting(10.0, "Seconds that a body may pause while it arrives.", ("FORETELL_BODY_TIMEOUT",)),
+    "min_body_rate": Setting(240, "Bytes a second that a body must bring on average.", ("FORETELL_MIN_BODY_RATE",)),
+    "write_timeout": Setting(
+        30.0, "Seconds that a client may take nothing of its answer.", ("FORETELL_WRITE_TIMEOUT",)
+    ),
+    "keep_alive": Setting(75.0, "Seconds that a connection may wait for its next request.", ("FORETELL_KEEP_ALIVE",)),
+    "drain_delay": Setting(
+        None,
+        "Seconds for which SIGTERM still lets connections in, so that balancers can look away; by default 5, or 0 on "
+        "loopback.",
+        ("FORETELL_DRAIN_DELAY",),
+    ),
+    "loop": Setting("uvloop", "Event loop: uvloop, or the slower asyncio of Python itself.", ("FORETELL_LOOP",)),
     "access_log": Setting("errors", "Requests to log: all, errors (and what is not a prediction), or none."),
 }

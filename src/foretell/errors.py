@@ -4,6 +4,7 @@ ForetellError
 ├── UsageError              the command or call itself is wrong
 ├── OutputError             the output cannot be written
 ├── ServerError             the server cannot run (a busy port, a worker that will not start)
+│   └── Overloaded
 ├── ModelError              the model cannot be found, trusted or loaded
 │   ├── ModelNotFound
 │   ├── RegistryDown
@@ -62,6 +63,10 @@ class ServerError(ForetellError):
     """The server cannot run."""
 
     code = "TEMPORARILY_UNAVAILABLE"
+
+
+class Overloaded(ServerError):
+    """The server has more to do than it can; later it may have time."""
 
 
 class ModelError(ForetellError):

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 _MEMORY = 0.95
+_MOST_TIMES = 8.0
+"""A call counts for at most so many times what was expected: now and then the machine is simply busy elsewhere."""
 
 
 @dataclass
@@ -17,6 +19,8 @@ class Cost:
 
     def add(self, rows: int, seconds: float) -> None:
         """One call's rows and its duration in seconds."""
+        if self._n:
+            seconds = min(seconds, _MOST_TIMES * max(self.of(rows), self._seconds / self._n))
         self._n = self._n * _MEMORY + 1
         self._rows = self._rows * _MEMORY + rows
         self._seconds = self._seconds * _MEMORY + seconds

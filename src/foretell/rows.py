@@ -29,8 +29,8 @@ class RowDecoder:
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
         self._names = signature.names
-        self._row: Any = tuple[*(json_type(column) for column in signature.inputs)]  # type: ignore[misc]
-        self._lists = msgspec.json.Decoder(list[self._row])  # type: ignore[name-defined]
+        self.row: Any = tuple[*(json_type(column) for column in signature.inputs)]  # type: ignore[misc]
+        self._lists = msgspec.json.Decoder(list[self.row])  # type: ignore[name-defined]
         self._record = record_type(signature)
         self._records = msgspec.json.Decoder(list[self._record]) if self._record else None  # type: ignore[name-defined]
         self._lines = msgspec.json.Decoder(self._record) if self._record else None
@@ -123,6 +123,13 @@ class RowDecoder:
                 raise CellWrong(index, None, f"the row has {_count(row)}, and there are {len(names)} names in columns")
             rows.append([row[at[name]] if name in at else None for name in self._names])
         return self.values(rows)
+
+    def tuples(self, rows: list[tuple[Any, ...]]) -> Batch | None:
+        """Rows that were decoded as `row`, the type of one in JSON; None where only the other ways can tell."""
+        try:
+            return self._from_tuples(rows)
+        except _Odd:
+            return None
 
     def values(self, rows: list[Any]) -> Batch:
         """Rows as Python values: lists or tuples, dicts, or bare cells for one column; slow, exact on errors."""

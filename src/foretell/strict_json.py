@@ -1,10 +1,16 @@
 """JSON by the letter of the standard, for what the fast decoders refused: it says what is wrong, and where."""
 
 import json
+import re
+from itertools import accumulate
 from typing import Any
 
 from foretell.cells import show
 from foretell.errors import InputUnreadable
+
+MAX_DEPTH = 100
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def strict_json(data: bytes) -> Any:
@@ -12,6 +18,8 @@ def strict_json(data: bytes) -> Any:
 
     A key that comes twice is refused: which one was meant?
     """
+    if _depth(data) > MAX_DEPTH:
+        raise InputUnreadable(f"the JSON is nested too deeply: over {MAX_DEPTH} levels")
     try:
         return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_float)
     except json.JSONDecodeError as error:
@@ -24,6 +32,15 @@ def strict_json(data: bytes) -> Any:
         raise InputUnreadable("the JSON is nested too deeply") from None
     except ValueError as error:
         raise InputUnreadable(f"not valid JSON: {error}") from error
+
+
+def _depth(data: bytes) -> int:
+    """How deep arrays and objects stand in each other; where there are few, their number will do."""
+    few = data.count(b"[") + data.count(b"{")
+    if few <= MAX_DEPTH:
+        return few
+    brackets = re.sub(rb"[^][{}]+", b"", _TEXT.sub(b"", data))
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

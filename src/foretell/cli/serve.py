@@ -11,18 +11,25 @@ from typing import Any, TextIO
 
 import click
 
+from foretell import machine
 from foretell.cli.environment import pinned
 from foretell.cli.main import option, own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import chosen, say
 from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
+from foretell.config import LOOPS
 from foretell.models import proven
 from foretell.predictor import AUTO, Found, Predictor, find, load, variant
 from foretell.serve import workers as workers_
 from foretell.serve.console import curl
-from foretell.serve.server import Limits, run
+from foretell.serve.limits import Limits
+from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_DRAIN_DELAY = 5.0
+_SHARE_OF_MEMORY = 4
 
 
 @click.command()
@@ -31,7 +38,20 @@ from foretell.serve.sockets import address, bind
 @option("host", "-h", "--host")
 @option("timeout", "-t", "--timeout", type=click.FloatRange(min=0, min_open=True))
 @option("workers", "-w", "--workers", type=click.IntRange(1, 256))
-@option("max_body_mb", type=click.FloatRange(min=0, min_open=True))
+@option("max_batch_size", type=click.IntRange(min=1))
+@option("max_queue_delay_ms", type=click.FloatRange(min=0))
+@option("max_queue", type=click.IntRange(min=1))
+@option("max_body_mb", type=_POSITIVE)
+@option("max_in_flight_mb", type=_POSITIVE)
+@option("max_header_kb", type=_POSITIVE)
+@option("max_connections", type=click.IntRange(min=1))
+@option("header_timeout", type=_POSITIVE)
+@option("body_timeout", type=_POSITIVE)
+@option("min_body_rate", type=click.FloatRange(min=0))
+@option("write_timeout", type=_POSITIVE)
+@option("keep_alive", type=_POSITIVE)
+@option("drain_delay", type=click.FloatRange(min=0))
+@option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
@@ -45,10 +65,14 @@ def serve(**given: Any) -> None:
     """
     found = find_model(given)
     sockets = bind(given["host"], given["port"])
-    if not all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets):
+    loopback = all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets)
+    if given["drain_delay"] is None:
+        given["drain_delay"] = 0.0 if loopback else _DRAIN_DELAY
+    if not loopback:
         click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
     if given["workers"] > 1:
-        supervisor = workers_.Supervisor(_worker_command(found, given), sockets, given["workers"])
+        command = _worker_command(found, given)
+        supervisor = workers_.Supervisor(command, sockets, given["workers"], given["drain_delay"])
         sys.exit(supervisor.run(lambda example: _announce(found, sockets, example, sys.stdout)))
     with own_stdout() as stdout:
         _run(found, given, sockets, lambda example: _announce(found, sockets, example, stdout))
@@ -92,13 +116,33 @@ def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], acce
         run(
             predictor,
             sockets,
-            Limits(given["timeout"], int(given["max_body_mb"] * 2**20)),
-            access_log=given["access_log"],
-            debug=given["debug"],
-            accepting=started,
+            _limits(given),
+            Manner(given["access_log"], given["debug"], given["loop"], replaceable=given["workers"] > 1),
+            started,
         )
     finally:
         engines.close()
+
+
+def _limits(given: dict[str, Any]) -> Limits:
+    """The settings as bytes, seconds and rows."""
+    in_flight = given["max_in_flight_mb"]
+    return Limits(
+        timeout=given["timeout"],
+        batch_rows=given["max_batch_size"],
+        queue_delay=given["max_queue_delay_ms"] / 1000,
+        queue=given["max_queue"],
+        body=int(given["max_body_mb"] * 2**20),
+        in_flight=int(in_flight * 2**20) if in_flight else machine.memory() // _SHARE_OF_MEMORY // given["workers"],
+        head=int(given["max_header_kb"] * 2**10),
+        connections=given["max_connections"],
+        head_timeout=given["header_timeout"],
+        body_timeout=given["body_timeout"],
+        body_rate=given["min_body_rate"],
+        write_timeout=given["write_timeout"],
+        keep_alive=given["keep_alive"],
+        drain_delay=given["drain_delay"],
+    )
 
 
 def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:

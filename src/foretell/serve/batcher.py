@@ -1,110 +1,250 @@
 """Gathers requests into batches, by nature and not by timer: a batch is what arrived while the last one ran.
 
-A cheap batch runs on the event loop itself; one that would hold it up runs on the one engine thread.
+A cheap batch runs on the event loop itself; one that would hold it up, or that may hang, on the one engine thread.
 """
 
 import asyncio
-from collections import deque
+import itertools
+from collections import defaultdict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
+from time import monotonic
+from typing import Any
 
 from foretell.batch import Answers, Batch, Call
-from foretell.errors import DeadlineExceeded, ForetellError, PredictionError
+from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError
 from foretell.predictor import Predictor
+from foretell.serve.one_thread import OneThread
+from foretell.serve.protocols import Portion, Shared
 
 _INLINE_SECONDS = 0.0005
-_SWEEP_SECONDS = 0.05
+_SWEEP_SECONDS = 0.02
+_LONG_SECONDS = 0.05
+_LEAST_ROWS = 256
+_HUNG_SECONDS = 1.0
 
-Outcome = Answers | ForetellError
+
+class Failed:
+    """Why a request got no answers. row: which of its rows is bad, where one is."""
+
+    __slots__ = ("error", "row")
+
+    def __init__(self, error: ForetellError, row: int | None = None) -> None:
+        self.error = error
+        self.row = row
+
+
+Outcome = Portion | Failed
 
 
 class Waiting:
-    """One request's rows on their way. done: called once, on the loop, with answers or an error, and its row."""
+    """One request's rows on their way. deadline: by the monotonic clock. patience: seconds that it was given in all.
+    done: called once, on the loop, with answers or why there are none. taken: how many of its rows the model got."""
 
-    __slots__ = ("answered", "batch", "call", "deadline", "done")
+    __slots__ = ("_parts", "answered", "batch", "call", "deadline", "done", "patience", "taken")
 
-    def __init__(self, batch: Batch, call: Call, deadline: float, done: Callable[[Outcome, int | None], None]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        call: Call,
+        deadline: float,
+        patience: float,
+        done: Callable[[Outcome], None],
+    ) -> None:
         self.batch = batch
         self.call = call
         self.deadline = deadline
+        self.patience = patience
         self.done = done
+        self.taken = 0
         self.answered = False
+        self._parts: list[Answers] = []
 
-    def answer(self, outcome: Outcome, row: int | None = None) -> None:
+    def take(self, most: int) -> "Piece":
+        """Its next rows."""
+        start, rows = self.taken, self.batch.rows
+        self.taken = min(rows, start + most)
+        whole = self.taken - start == rows
+        return Piece(self, self.batch if whole else self.batch[start : self.taken], start)
+
+    def answer(self, outcome: Outcome) -> None:
         if not self.answered:
             self.answered = True
-            self.done(outcome, row)
+            self.done(outcome)
+
+    def answer_part(self, portion: Portion) -> None:
+        """Answers to its next rows; with the last of them it is answered."""
+        self._parts.append(portion.answers)
+        if self.taken == self.batch.rows:
+            self.answer(Portion(Shared(Answers.concat(self._parts)), 0, self.taken))
+
+    def hurry(self, deadline: float) -> None:
+        """Brings the deadline forward, unless the model has it already."""
+        if not self.taken:
+            self.deadline = min(self.deadline, deadline)
+
+    def expire(self) -> None:
+        self.answer(Failed(DeadlineExceeded(f"no answer within {self.patience:g} s")))
+
+
+class Piece:
+    """Rows of a request, all or some, that share a batch with others. start: the first one's number in the request."""
+
+    __slots__ = ("batch", "start", "waiting")
+
+    def __init__(self, waiting: Waiting, batch: Batch, start: int) -> None:
+        self.waiting = waiting
+        self.batch = batch
+        self.start = start
+
+    def answer(self, outcome: Outcome) -> None:
+        waiting = self.waiting
+        if self.batch is waiting.batch or isinstance(outcome, Failed):
+            waiting.answer(outcome)
+        else:
+            waiting.answer_part(outcome)
 
 
 class Batcher:
-    """Runs one model. max_rows: of a batch; a larger request runs alone. timeout: seconds that a request may take."""
+    """Runs one model. max_rows: of a batch. delay: seconds for which a batch may wait for more rows. most: requests
+    that wait. usual: what most of them ask for. beside: whether the model runs on the engine thread even
+    if it is quick, as its code may do anything."""
 
-    def __init__(self, predictor: Predictor, loop: asyncio.AbstractEventLoop, *, max_rows: int, timeout: float) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_rows: int,
+        delay: float,
+        most: int,
+        timeout: float,
+        usual: Call,
+        beside: Callable[[], bool],
+    ) -> None:
         self._predictor = predictor
         self._loop = loop
         self._max_rows = max_rows
+        self._delay = delay
+        self._most = most
         self._timeout = timeout
-        self._queue: deque[Waiting] = deque()
-        self._running: list[Waiting] = []
-        self._scheduled = False
+        self._beside = beside
+        self._lines: dict[tuple[Call, Any], deque[Waiting]] = defaultdict(deque)
+        self._usual = usual
+        self._usual_line = self._lines[usual, ()]
+        self._count = 0
+        self._rows = 0
+        self.running: list[Piece] = []
+        self._since = 0.0
+        self._turn_at: asyncio.Handle | None = None
         self._sweeping = False
-        self._thread = ThreadPoolExecutor(1, "engine")
+        self._thread = OneThread("engine", loop)
 
-    def submit(self, batch: Batch, call: Call, done: Callable[[Outcome, int | None], None]) -> Waiting:
-        """Queues rows; done is called when they are answered, or when their time is up."""
-        waiting = Waiting(batch, call, self._loop.time() + self._timeout, done)
-        self._queue.append(waiting)
-        if not self._scheduled and not self._running:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
-        return waiting
+    @property
+    def hung(self) -> float:
+        """For how many seconds the model has not come back from a call that everybody has given up; else 0."""
+        late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
+        return max(0.0, late)
+
+    @property
+    def empty(self) -> bool:
+        return not self._count and not self.running
+
+    def submit(self, waiting: Waiting) -> None:
+        """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
+        if self._count >= self._most:
+            raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly")
+        batch = waiting.batch
+        if batch.uniform and waiting.call is self._usual:
+            self._usual_line.append(waiting)
+        else:
+            self._lines[waiting.call, batch.shapes].append(waiting)
+        self._count += 1
+        self._rows += batch.rows
+        if not self.running:
+            if self._turn_at is None:
+                self._turn_at = self._soon()
+            elif self._delay and self._rows >= self._max_rows:
+                self._turn_at.cancel()
+                self._turn_at = self._loop.call_soon(self._turn)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
+
+    def _soon(self) -> asyncio.Handle:
+        if self._delay and self._rows < self._max_rows:
+            return self._loop.call_later(self._delay, self._turn)
+        return self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Runs what has gathered."""
-        self._scheduled = False
-        gathered = self._gather()
-        if not gathered:
-            return
-        rows = sum(waiting.batch.rows for waiting in gathered)
-        if self._predictor.cost.of(rows) < _INLINE_SECONDS:
-            _deliver(gathered, _outcomes(self._predictor, gathered))
+        self._turn_at = None
+        pieces = self._gather()
+        if not pieces:
             self._again()
             return
-        self._running = gathered
+        rows = sum(piece.batch.rows for piece in pieces)
+        if self._predictor.cost.of(rows) < _INLINE_SECONDS and not self._beside():
+            _deliver(pieces, _outcomes(self._predictor, pieces))
+            self._again()
+            return
+        self.running, self._since = pieces, monotonic()
         self._watch()
-        future = self._thread.submit(_outcomes, self._predictor, gathered)
-        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._finished, done))
+        self._thread.run(lambda: _outcomes(self._predictor, pieces), self._finished)
 
-    def _finished(self, future: "Future[list[tuple[Outcome, int | None]]]") -> None:
-        gathered, self._running = self._running, []
-        _deliver(gathered, future.result())
+    def _finished(self, outcomes: list[Outcome]) -> None:
+        pieces, self.running = self.running, []
+        _deliver(pieces, outcomes)
         self._again()
 
     def _again(self) -> None:
-        if self._queue and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
+        if self._count and self._turn_at is None:
+            self._turn_at = self._soon()
 
-    def _gather(self) -> list[Waiting]:
-        """The longest waiting requests that may share a batch; those already given up drop out."""
-        gathered: list[Waiting] = []
-        rows = 0
-        while self._queue:
-            head = self._queue[0]
-            if head.answered:
-                self._queue.popleft()
+    def _gather(self) -> list[Piece]:
+        """The longest waiting rows that may share a batch. Lines take turns; those given up or too late drop out."""
+        now = monotonic()
+        if len(self._lines) == 1:
+            return self._from(self._usual_line, now)
+        for key in list(self._lines):
+            line = self._lines.pop(key)
+            pieces = self._from(line, now)
+            if line or line is self._usual_line:
+                self._lines[key] = line
+            if pieces:
+                return pieces
+        return []
+
+    def _from(self, line: deque[Waiting], now: float) -> list[Piece]:
+        """Takes rows from a line. One with more than a batch holds gives a part of them, and goes behind the others."""
+        rowwise = self._predictor.rowwise
+        room = most = self._most_rows() if rowwise else max(waiting.batch.rows for waiting in line)
+        pieces: list[Piece] = []
+        while line and room > 0 and (rowwise or not pieces):
+            waiting = line.popleft()
+            left = waiting.batch.rows - waiting.taken
+            if waiting.answered or waiting.deadline <= now:
+                self._count -= 1
+                self._rows -= left
+                waiting.expire()
                 continue
-            if gathered and not (self._predictor.rowwise and _alike(head, gathered[0])):
+            if pieces and room < left <= most:
+                line.appendleft(waiting)
                 break
-            if gathered and rows + head.batch.rows > self._max_rows:
-                break
-            gathered.append(self._queue.popleft())
-            rows += head.batch.rows
-        return gathered
+            piece = waiting.take(min(left, room))
+            pieces.append(piece)
+            room -= piece.batch.rows
+            self._rows -= piece.batch.rows
+            if waiting.taken < waiting.batch.rows:
+                line.append(waiting)
+            else:
+                self._count -= 1
+        return pieces
+
+    def _most_rows(self) -> int:
+        """How many rows a batch may have, so that it does not take long."""
+        each = self._predictor.cost.each
+        quick = int(_LONG_SECONDS / each) if each else 0
+        return min(self._max_rows, max(_LEAST_ROWS, quick))
 
     def _watch(self) -> None:
         if not self._sweeping:
@@ -114,42 +254,46 @@ class Batcher:
     def _sweep(self) -> None:
         """Answers what has waited too long. A model call that runs cannot be stopped; its answer is dropped."""
         self._sweeping = False
-        now = self._loop.time()
-        for waiting in (*self._running, *self._queue):
-            if waiting.deadline <= now:
-                waiting.answer(DeadlineExceeded(f"no answer within {self._timeout:g} s"))
-        if self._running or self._queue:
+        now = monotonic()
+        waiting = [piece.waiting for piece in self.running]
+        for each in itertools.chain(waiting, *self._lines.values()):
+            if each.deadline <= now:
+                each.expire()
+        if self.running:
             self._watch()
 
 
-def _alike(one: Waiting, other: Waiting) -> bool:
-    """Whether two requests may share a batch."""
-    return one.call == other.call and one.batch.shapes == other.batch.shapes
-
-
-def _outcomes(predictor: Predictor, gathered: list[Waiting]) -> list[tuple[Outcome, int | None]]:
-    """An outcome a request: a bad one fails alone, and learns which of its rows is bad."""
-    edges = list(accumulate(waiting.batch.rows for waiting in gathered))
-    call = gathered[0].call
+def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[Outcome]:
+    """An outcome a piece. Where the model fails on them together, they are halved apart until the bad ones stand alone,
+    and these learn which of their rows is bad."""
+    call = pieces[0].waiting.call
     try:
-        batch = Batch.concat([waiting.batch for waiting in gathered])
-        found = list(predictor.predict_apart(batch, edges, call))
-        return [_located(predictor, waiting, outcome) for waiting, outcome in zip(gathered, found, strict=True)]
+        batch = Batch.concat([piece.batch for piece in pieces])
+        shared = Shared(predictor.predict(batch, call))
+    except ForetellError as error:
+        if len(pieces) == 1:
+            return [_located(predictor, pieces[0], error)]
+        middle = len(pieces) // 2
+        return _outcomes(predictor, pieces[:middle]) + _outcomes(predictor, pieces[middle:])
     except Exception as error:
         failed = PredictionError(f"the prediction failed: {type(error).__name__}")
         failed.__cause__ = error
-        return [(failed, None)] * len(gathered)
+        return [Failed(failed)] * len(pieces)
+    outcomes: list[Outcome] = []
+    at = 0
+    for piece in pieces:
+        start, at = at, at + piece.batch.rows
+        outcomes.append(Portion(shared, start, at))
+    return outcomes
 
 
-def _located(predictor: Predictor, waiting: Waiting, outcome: Outcome) -> tuple[Outcome, int | None]:
-    if isinstance(outcome, Answers):
-        return outcome, None
-    if waiting.batch.rows == 1:
-        return outcome, 0 if predictor.rowwise else None
-    bad = predictor.first_bad(waiting.batch, waiting.call, outcome)
-    return (outcome, None) if bad is None else (bad[1], bad[0])
+def _deliver(pieces: list[Piece], outcomes: list[Outcome]) -> None:
+    for piece, outcome in zip(pieces, outcomes, strict=True):
+        piece.answer(outcome)
 
 
-def _deliver(gathered: list[Waiting], outcomes: list[tuple[Outcome, int | None]]) -> None:
-    for waiting, (outcome, row) in zip(gathered, outcomes, strict=True):
-        waiting.answer(outcome, row)
+def _located(predictor: Predictor, piece: Piece, error: ForetellError) -> Failed:
+    if piece.batch.rows == 1:
+        return Failed(error, piece.start if predictor.rowwise else None)
+    bad = predictor.first_bad(piece.batch, piece.waiting.call, error)
+    return Failed(error) if bad is None else Failed(bad[1], piece.start + bad[0])

@@ -1,298 +1,281 @@
-"""The hot route, answered on the connection itself: uvicorn's HTTP protocol, which takes `POST /invocations` out of the
-parser's hands and leaves every other route to the ASGI app. Answers leave in the order in which requests came."""
+"""The hot route, answered on the connection itself: uvicorn's HTTP protocol, which takes requests for predictions out
+of the parser's hands and leaves every other route to the ASGI app."""
 
 import asyncio
-import http
 import socket
-from collections import deque
-from typing import Any
+from time import monotonic
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from foretell.errors import InputUnreadable
-from foretell.serve.access_log import AccessLog
-from foretell.serve.batcher import Waiting
-from foretell.serve.protocols import too_large
-from foretell.serve.service import Reply, Service
+from foretell.errors import ForetellError, InputUnreadable, Overloaded
+from foretell.serve.clocks import Late, Phase, Watch
+from foretell.serve.door import Door
+from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.line import Deferred, Line
+from foretell.serve.problems import problem, refusal, too_large
 
-_HOT = b"/invocations"
-_LINGER_SECONDS = 1.0
-_MAX_PIPELINED = 64
-_STATUS = {status: f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n".encode() for status in http.HTTPStatus}
-
-
-class Exchange:
-    """One hot request, from its headers to its reply."""
-
-    __slots__ = (
-        "accept",
-        "body",
-        "content_type",
-        "encoding",
-        "expects",
-        "keep_alive",
-        "query",
-        "reply",
-        "size",
-        "started",
-        "waiting",
-    )
-
-    def __init__(self, query: bytes, started: float) -> None:
-        self.query = query
-        self.started = started
-        self.content_type = b""
-        self.accept = b""
-        self.encoding = b""
-        self.body: list[bytes] = []
-        self.size = 0
-        self.expects = False
-        self.keep_alive = True
-        self.reply: Reply | None = None
-        self.waiting: Waiting | None = None
-
-
-class Deferred:
-    """A request for the ASGI app, which waits until it is at the head of the line."""
-
-    __slots__ = ("app", "cycle", "running")
-
-    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.cycle = cycle
-        self.app = app
-        self.running = False
+_MAX_TARGET = 16 << 10
+_FRAMING = 16
+"""So many times its body a request in chunks may be on the wire."""
+_CONTINUE = b"100-continue"
+_UPGRADES = (b"upgrade", b"connection", b"http2-settings")
+_FIELDS = {
+    b"content-type": "content_type",
+    b"accept": "accept",
+    b"content-encoding": "encoding",
+    b"expect": "expect",
+    b"x-request-id": "request_id",
+    b"x-request-timeout-ms": "patience",
+}
+"""Headers that a request for predictions may have, and where they go."""
 
 
 class InvocationsProtocol(HttpToolsProtocol):
-    """A connection. `config.app` is the ASGI app, and carries the service and the access log."""
+    """A connection. `config.app` is the ASGI app, and carries the door."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._service: Service = self.config.app.service  # type: ignore[union-attr]
-        self._log: AccessLog = self.config.app.log  # type: ignore[union-attr]
-        self._line: deque[Exchange | Deferred] = deque()
+        self._door: Door = self.config.app.door  # type: ignore[union-attr]
+        self._watch = Watch(self._door.now)
         self._hot: Exchange | None = None
-        self._closing = False
-        self._deaf = False
+        self._fed = 0
+        self._chunk = 0
+        self._refusal: Reply | None = None
         self._offered = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        start = super()._start_asgi_task
+        self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
         opened: socket.socket | None = transport.get_extra_info("socket")
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if len(self.connections) > self._door.limits.connections:
+            self._refuse(refusal(Overloaded("there are too many connections", "Try again, or use fewer")))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for request in self._line:
-            if isinstance(request, Deferred):
-                request.cycle.disconnected = True
-                request.cycle.message_event.set()
-            elif request.waiting is not None:
-                request.waiting.answered = True
-        self._line.clear()
+        self._line.lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._line.deaf:
             return
-        self._unset_keepalive_if_required()
+        self._chunk = len(data)
+        self._fed += self._chunk
         try:
-            while data:
-                data = self._feed(data)
+            self._feed(data)
         except httptools.HttpParserError:
-            self.send_400_response("this is no HTTP/1.1 request that foretell can read")
+            said = "this is no HTTP/1.1 request that foretell can read"
+            self._refuse(self._refusal or refusal(InputUnreadable(said)))
+            return
+        if self._watch.phase is not Phase.NOTHING:
+            self._bound()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has said all it wanted still gets its answers."""
-        self._closing = True
+        self._line.client_said_all()
         return bool(self._line) and self._hot is None
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuses what cannot be read, after the answers to what could; nothing after it is looked at."""
-        self._deaf = True
-        exchange = self._hot
-        if exchange is None or exchange.reply is not None:
-            exchange = Exchange(b"", self.loop.time())
-            self._line.append(exchange)
-        exchange.keep_alive = False
-        self._hot = None
-        self._replied(exchange, self._service.refused(InputUnreadable(msg)))
+    def pause_writing(self) -> None:
+        """A client that does not read its answers is not read either."""
+        super().pause_writing()
+        self.flow.pause_reading()
 
-    def _feed(self, data: bytes) -> bytes:
-        """Parses; returns what is left to parse. An offer to upgrade is dropped, its request parsed again."""
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._line.read_on()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(refusal(InputUnreadable(msg)))
+
+    def check(self, now: float) -> None:
+        """Ends what has taken too long; called now and then."""
+        if self.parser is None:
+            return
+        owed = self._line.deaf or self._line.owes(self._hot)
+        unsent = self.transport.get_write_buffer_size()
+        late = self._watch.late(now, self._door.limits, owed=owed, unsent=unsent)
+        if late is Late.READER:
+            self.transport.abort()
+        elif late in (Late.HEAD, Late.BODY):
+            what = "head" if late is Late.HEAD else "body"
+            self._refuse(problem(408, "REQUEST_TIMEOUT", f"the request's {what} did not arrive in time"))
+        elif late is not None:
+            self.transport.close()
+
+    def leave(self, now: float, idle: float) -> None:
+        """The server is stopping: closes the connection if it has been idle for so many seconds."""
+        if not self._line and not self._watch.begun and now - self._watch.since >= idle:
+            self._line.close_gently()
+
+    def _feed(self, data: bytes) -> None:
+        """Parses. An offer to upgrade is dropped, its request parsed again."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             if not self._offered:
                 raise httptools.HttpParserError from offer
             self._offered = False
-            kept = [pair for pair in self.headers if pair[0] not in (b"upgrade", b"connection", b"http2-settings")]
-            lines = [b"%s: %s" % pair for pair in kept]
+            lines = [b"%s: %s" % pair for pair in self.headers if pair[0] not in _UPGRADES]
             method, version = self.parser.get_method(), self.parser.get_http_version().encode()
             self.parser = httptools.HttpRequestParser(self)
-            return b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version), *lines, b"", data[offer.args[0] :]])
-        return b""
+            head = b"%s %s HTTP/%s" % (method, self.url, version)
+            self._feed(b"\r\n".join([head, *lines, b"", data[offer.args[0] :]]))
 
     def on_message_begin(self) -> None:
         self._hot = None
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
+        self._fed = self._chunk
+        watch = self._watch
+        watch.phase = Phase.HEAD
+        watch.begun = True
+        watch.since = self._door.now
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > _MAX_TARGET:
+            self._stop(problem(414, "URI_TOO_LONG", f"the target is over {_MAX_TARGET >> 10} KiB"))
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade():
-            self._offered = self.parser.get_method() != b"CONNECT"
+        watch = self._watch
+        watch.phase = Phase.BODY
+        watch.since = watch.heard = self._door.now
+        watch.got = 0
+        if self._fed > self._door.limits.head:
+            self._check_head()
+        parser = self.parser
+        if parser.should_upgrade():
+            self._offered = parser.get_method() != b"CONNECT"
             return
         path, _, query = self.url.partition(b"?")
-        if path != _HOT and (self.url[:1] != b"/" or b"%" in path):
-            path = _plain_path(self.url)
-        if path == _HOT and self.parser.get_method() == b"POST":
-            self._begin(query)
-            return
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        # With no cycle before it, the base class hands the request to _start_asgi_task, which keeps the order.
-        self.cycle = None  # type: ignore[assignment]
-        super().on_headers_complete()
+        service = self._door.hot.get(path)
+        if service is None and (self.url[:1] != b"/" or b"%" in path):
+            service = self._door.hot.get(_plain_path(self.url))
+        if service is not None and parser.get_method() == b"POST":
+            self._begin(Exchange(service, query, monotonic()))
+        else:
+            self._defer()
 
     def on_body(self, body: bytes) -> None:
+        watch = self._watch
+        watch.heard = self._door.now
+        watch.got += len(body)
         exchange = self._hot
         if self._offered:
             return
         if exchange is None:
             super().on_body(body)
         elif exchange.reply is None:
-            exchange.size += len(body)
-            if exchange.size > self._service.max_body:
-                self._too_large(exchange)
-            else:
-                exchange.body.append(body)
+            door, size = self._door, len(body)
+            exchange.size += size
+            door.held += size
+            exchange.body.append(body)
+            if exchange.size > door.limits.body:
+                self._drop(exchange, too_large(door.limits.body))
+            elif door.held > door.limits.in_flight:
+                self._drop(exchange, Overloaded("too many bytes of requests are at hand", "Try again later"))
 
     def on_message_complete(self) -> None:
         exchange, self._hot = self._hot, None
-        if self.parser.should_upgrade():
-            return
+        watch = self._watch
+        watch.phase = Phase.NOTHING
+        watch.begun = False
+        watch.since = self._door.now
         if exchange is None:
-            super().on_message_complete()
+            if not self.parser.should_upgrade():
+                super().on_message_complete()
         elif exchange.reply is None:
-            exchange.keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-            exchange.waiting = self._service.invoke(
-                exchange.body[0] if len(exchange.body) == 1 else b"".join(exchange.body),
-                exchange.content_type.decode("latin-1"),
-                exchange.accept.decode("latin-1"),
-                exchange.query.decode("latin-1"),
-                lambda reply: self._replied(exchange, reply),
-                exchange.encoding.decode("latin-1"),
-            )
-            exchange.body = []
+            if not self.parser.should_keep_alive():
+                exchange.keep_alive = False
+            exchange.service.invoke(exchange, self._line.reply)
 
     def on_response_complete(self) -> None:
-        """The ASGI app has answered the request at the head of the line."""
-        self.server_state.total_requests += 1
-        if self._line:
-            self._line.popleft()
-        self._advance()
+        self._line.first_done()
 
     def shutdown(self) -> None:
-        """Finishes what was asked; then the connection closes."""
-        self._closing = True
-        if not self._line:
-            self.transport.close()
-        for request in self._line:
-            if isinstance(request, Deferred):
-                request.cycle.keep_alive = False
+        """The base class would close what waits for its answer; see `leave`."""
 
-    def _begin(self, query: bytes) -> None:
-        exchange = self._hot = Exchange(query, self.loop.time())
+    def _begin(self, exchange: Exchange) -> None:
+        self._hot = exchange
         self._line.append(exchange)
-        if len(self._line) >= _MAX_PIPELINED:
-            self.flow.pause_reading()
+        hosts = 0
         for name, value in self.headers:
-            if name == b"content-type":
-                exchange.content_type = value
-            elif name == b"accept":
-                exchange.accept = value
-            elif name == b"content-encoding":
-                exchange.encoding = value
-            elif name == b"content-length" and int(value) > self._service.max_body:
-                self._too_large(exchange)
+            field = _FIELDS.get(name)
+            if field is not None:
+                setattr(exchange, field, value)
+            elif name == b"host":
+                hosts += 1
+            elif name == b"content-length" and int(value) > self._door.limits.body:
+                self._drop(exchange, too_large(self._door.limits.body))
                 return
-        exchange.expects = self.expect_100_continue
-        self._advance()
+            elif name == b"connection" and self.parser.get_http_version() == "1.0":
+                exchange.keep_alive = False
+        if hosts != 1:
+            self._check_host(hosts)
+        if exchange.expect.lower() == _CONTINUE:
+            exchange.expects = True
+            self._line.advance()
 
-    def _too_large(self, exchange: Exchange) -> None:
-        exchange.keep_alive = False
-        exchange.body = []
-        self._replied(exchange, self._service.refused(too_large(self._service.max_body)))
+    def _defer(self) -> None:
+        """Leaves a request to the base class, and by it to the ASGI app."""
+        self._check_host(sum(name == b"host" for name, _ in self.headers))
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        self.expect_100_continue = any(name == b"expect" and value.lower() == _CONTINUE for name, value in headers)
+        # With no cycle before it, the base class hands the request to _start_asgi_task, which keeps the order.
+        self.cycle = None  # type: ignore[assignment]
+        super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.keep_alive = cycle.keep_alive and not self._closing
         self._line.append(Deferred(cycle, app))
-        self._advance()
+        self._line.advance()
 
-    def _replied(self, exchange: Exchange, reply: Reply) -> None:
-        exchange.reply = reply
-        self._advance()
+    def _check_host(self, hosts: int) -> None:
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            self._stop(refusal(InputUnreadable("the request must name one Host")))
 
-    def _advance(self) -> None:
-        """Sends what is ready at the head of the line, and starts what waited behind it."""
-        if self.transport is None or self.transport.is_closing():
-            return
-        while self._line:
-            head = self._line[0]
-            if isinstance(head, Deferred):
-                if not head.running:
-                    head.running = True
-                    super()._start_asgi_task(head.cycle, head.app)
-                return
-            if head.reply is None:
-                if head.expects:
-                    head.expects = False
-                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                return
-            self._line.popleft()
-            if len(self._line) < _MAX_PIPELINED:
-                self.flow.resume_reading()
-            if not self._send(head, head.reply):
-                return
-        self._idle()
+    def _check_head(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._door.limits.head:
+            self._stop(self._head_too_large())
 
-    def _send(self, exchange: Exchange, reply: Reply) -> bool:
-        """Head and body in one write. Returns whether the connection goes on."""
-        goes_on = exchange.keep_alive and not (self._closing and not self._line)
-        head = [_STATUS[reply.status]]  # type: ignore[index]
-        for name, value in self.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        head.append(f"content-type: {reply.content_type}\r\ncontent-length: {len(reply.body)}\r\n".encode())
-        head.append(b"\r\n" if goes_on else b"connection: close\r\n\r\n")
-        self.transport.write(b"".join((*head, reply.body)))
-        self.server_state.total_requests += 1
-        self._log.hot(self.client, reply, self.loop.time() - exchange.started)
-        if not goes_on:
-            self._close_gently()
-        return goes_on
+    def _bound(self) -> None:
+        """What the parser keeps to itself is bounded too: a head that does not end, chunks of nothing, trailers."""
+        framing = _FRAMING * self._watch.got if self._watch.phase is Phase.BODY else 0
+        if self._fed > self._door.limits.head + self._chunk + framing:
+            self._refuse(self._head_too_large())
 
-    def _idle(self) -> None:
-        self.flow.resume_reading()
-        if self._closing:
-            self._close_gently()
-            return
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+    def _head_too_large(self) -> Reply:
+        return problem(431, "HEADER_TOO_LARGE", f"the request's head is over {self._door.limits.head >> 10} KiB")
 
-    def _close_gently(self) -> None:
-        """Closes so that the answer arrives: what the client still sends is read and dropped for a moment."""
-        self._deaf = True
-        if self._hot is None or not self.transport.can_write_eof():
-            self.transport.close()
-            return
-        self.flow.resume_reading()
-        self.transport.write_eof()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+    def _drop(self, exchange: Exchange, error: ForetellError) -> None:
+        """Refuses a request whose body is not wanted."""
+        exchange.keep_alive = False
+        exchange.body = []
+        self._line.reply(exchange, refusal(error))
+
+    def _stop(self, reply: Reply) -> NoReturn:
+        """Out of a parser's callback: refuses what it reads, and with it all that follows."""
+        self._refusal = reply
+        raise httptools.HttpParserError
+
+    def _refuse(self, reply: Reply) -> None:
+        """Refuses what cannot be read, after the answers to what could; nothing after it is looked at."""
+        exchange = self._hot
+        if exchange is None or exchange.reply is not None:
+            exchange = Exchange(self._door.main, b"", monotonic())
+            self._line.append(exchange)
+        exchange.keep_alive = False
+        self._hot = None
+        self._line.deaf = True
+        self._line.reply(exchange, reply)
 
 
 def _plain_path(url: bytes) -> bytes:

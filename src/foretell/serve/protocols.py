@@ -1,100 +1,160 @@
-"""Bodies ⇄ rows: what a request asks, and how answers and errors are put. Knows bytes and headers, not connections."""
+"""Bodies ⇄ rows: what a request asks, and how answers are put. Knows bytes, not connections."""
 
-import traceback
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from foretell.batch import Answers, Batch, Call
-from foretell.errors import (
-    CellWrong,
-    DeadlineExceeded,
-    ForetellError,
-    FormatUnknown,
-    FormWrong,
-    InputError,
-    InputTooLarge,
-    ModelError,
-    ModelNotFound,
-    OutputError,
-    PredictionError,
-    ServerError,
-    UsageError,
-)
+from foretell.errors import CellWrong
 from foretell.predictor import Predictor
+from foretell.serve.headers import Wish
+from foretell.serve.unpacking import unpacked
 from foretell.tables import formats, json_document
 from foretell.tables.csv_reader import CsvOptions
 from foretell.tables.files import Source
 from foretell.tables.formats import CSV, JSON, Format, Reader
 from foretell.tables.kept import NONE, Kept
 
-STATUS: dict[type[ForetellError], int] = {
-    ForetellError: 500,
-    DeadlineExceeded: 504,
-    FormatUnknown: 415,
-    InputError: 400,
-    InputTooLarge: 413,
-    ModelError: 500,
-    ModelNotFound: 404,
-    OutputError: 500,
-    PredictionError: 500,
-    ServerError: 503,
-    UsageError: 400,
-}
-"""HTTP's status by class, the nearest in the class's own ancestry."""
-
-_MAX_MESSAGE = 3000
-_MAX_ERROR = 4096
-_TRUE, _FALSE = ("true", "1", ""), ("false", "0")
-_ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd", "identity": None, "": None}
 _INFLATES = 8
-_PIECE = 1 << 20
-_FORM = "application/x-www-form-urlencoded"
+_PIECE = 64 << 10
+_ENCODE = msgspec.json.Encoder().encode
+
+Place = Callable[[int, str], str]
+"""Puts a row's place before a reason."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Ask:
-    """One request for predictions, decoded. place: puts a row's place before a reason."""
+    """One request for predictions, decoded."""
 
     batch: Batch
     call: Call
     answer: Format
-    place: Callable[[int, str], str]
+    place: Place
 
 
-def decode(
-    predictor: Predictor, body: bytes, content_type: str, accept: str, query: str, encoding: str, limit: int
-) -> Ask:
-    """Reads a request to /invocations. encoding: how its body is packed. limit: bytes that it may be then, and a
-    fraction of what a table may take in memory. Raises InputError, UsageError."""
-    proba = _proba(query)
-    if encoding:
-        body = _unpacked(body, encoding, limit)
-    given = _format(content_type, body)
-    answer = _accepted(accept)
-    if given is JSON:
-        return _document(predictor, body, proba, answer)
-    source = Source.of(body, "body")
-    reader = formats.reader(given, source, predictor.decoder, NONE, CsvOptions(), limit * _INFLATES)
-    pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
-    call = Call(proba, predictor.signature.call_params({}))
-    if not any(batch.rows for _, batch in pieces):
-        return Ask(Batch(0, []), call, answer, lambda row, reason: reason)
-    for block, batch in pieces:
-        if batch.shapes != pieces[0][1].shapes:
-            raise reader.place(block, CellWrong(0, None, "the tensor's shape is not that of the first row's"))
-    return Ask(Batch.concat([batch for _, batch in pieces]), call, answer, partial(_in_pieces, reader, pieces))
+class Portion:
+    """A request's part of a batch's answers, which become Python values once for all of them."""
+
+    __slots__ = ("_shared", "start", "stop")
+
+    def __init__(self, shared: "Shared", start: int, stop: int) -> None:
+        self._shared = shared
+        self.start = start
+        self.stop = stop
+
+    @property
+    def answers(self) -> Answers:
+        return self._shared.answers[self.start : self.stop]
+
+    @property
+    def values(self) -> list[Any]:
+        """The rows as MLflow's `predictions`."""
+        return self._shared.values[self.start : self.stop]
 
 
-def encode(answers: Answers, fmt: Format) -> bytes:
+class Shared:
+    """The answers to a batch."""
+
+    __slots__ = ("_values", "answers")
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self._values: list[Any] | None = None
+
+    @property
+    def values(self) -> list[Any]:
+        if self._values is None:
+            self._values = self.answers.to_list()
+        return self._values
+
+
+class BodyDecoder:
+    """Reads the bodies of requests to a model. limit: bytes that a body may be when it is unpacked. calls: what a body
+    without params asks for, without and with probabilities."""
+
+    def __init__(self, predictor: Predictor, limit: int) -> None:
+        self._predictor = predictor
+        self._decoder = predictor.decoder
+        self._names = predictor.signature.names if predictor.signature.named else None
+        self._limit = limit
+        self._plain = _plain_rows(self._decoder.row) if predictor.signature.tabular else None
+        self._rows = msgspec.json.Decoder(list[self._decoder.row])  # type: ignore[name-defined]
+        params = predictor.signature.call_params({})
+        self.calls = {proba: Call(proba, params) for proba in (False, True)}
+
+    def read(self, body: bytes, wish: Wish) -> Ask:
+        """A request's rows and what it asks of them. Raises InputError, UsageError."""
+        if wish.codec:
+            body = unpacked(body, wish.codec, self._limit)
+        if wish.given is not JSON:
+            return self._table(body, wish)
+        quick = self._quick(body)
+        if quick is not None:
+            return Ask(quick[0], self.calls[wish.proba], wish.answer, _PLACES[quick[1]])
+        document = json_document.read(body, self._decoder, NONE)
+        call = Call(wish.proba, self._predictor.signature.call_params(document.params))
+        return Ask(document.rows.batch, call, wish.answer, _PLACES[document.form])
+
+    def _quick(self, body: bytes) -> tuple[Batch, str] | None:
+        """Plain rows under one key, or split from their columns' names, and nothing else, as most requests are; None
+        for all that may be otherwise. Another key, or one that comes twice, would cost another colon."""
+        if self._plain is None or (colons := body.count(b":")) > 3:
+            return None
+        try:
+            if colons == 1 and len(body) > _PIECE and self._decoder.signature.uniform:
+                return self._in_pieces(body)
+            found = self._plain.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        form, rows = "data", found.data
+        if (split := found.dataframe_split) is not UNSET:
+            known = colons == 2 if split.columns is None else colons == 3 and split.columns == self._names
+            form, rows = "dataframe_split", split.data if known else None
+        elif colons != 1:
+            return None
+        elif rows is UNSET:
+            form, rows = ("inputs", found.inputs) if found.instances is UNSET else ("instances", found.instances)
+        batch = self._decoder.tuples(rows) if rows and rows is not UNSET else None
+        return None if batch is None else (batch, form)
+
+    def _in_pieces(self, body: bytes) -> tuple[Batch, str] | None:
+        """Many rows of numbers, some at a time: one long call would hold up every other thread."""
+        begins, ends = _BEGINS.match(body), _ENDS.search(body, len(body) - _PIECE)
+        if begins is None or ends is None:
+            return None
+        batches = []
+        for piece in _rows_apart(body[begins.end() : ends.start()]):
+            batch = self._decoder.tuples(self._rows.decode(piece))
+            if batch is None:
+                return None
+            batches.append(batch)
+        return Batch.concat(batches), begins[1].decode()
+
+    def _table(self, body: bytes, wish: Wish) -> Ask:
+        source = Source.of(body, "body")
+        reader = formats.reader(wish.given, source, self._decoder, NONE, CsvOptions(), self._limit * _INFLATES)
+        pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
+        call = self.calls[wish.proba]
+        if not any(batch.rows for _, batch in pieces):
+            return Ask(Batch(0, []), call, wish.answer, lambda row, reason: reason)
+        for block, batch in pieces:
+            if batch.shapes != pieces[0][1].shapes:
+                raise reader.place(block, CellWrong(0, None, "the tensor's shape is not that of the first row's"))
+        joined = Batch.concat([batch for _, batch in pieces])
+        return Ask(joined, call, wish.answer, partial(_in_blocks, reader, pieces))
+
+
+def encode(portion: Portion, fmt: Format) -> bytes:
     """Answers as a body."""
     if fmt is JSON:
-        return json_document.write(answers)
-    writer = formats.writer(fmt)
+        return b'{"predictions": ' + _ENCODE(portion.values) + b"}"
+    answers, writer = portion.answers, formats.writer(fmt)
     return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
 
 
@@ -102,54 +162,34 @@ def content_type(fmt: Format) -> str:
     return "text/csv; charset=utf-8" if fmt is CSV else fmt.content_types[0]
 
 
-def status(error: ForetellError) -> int:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+_FORMS = ("data", "instances", "inputs")
+_BEGINS = re.compile(rb'\s*{\s*"(data|instances|inputs)"\s*:\s*\['.replace(rb"\s", rb"[ \t\n\r]"))
+_ENDS = re.compile(rb"\]\s*}\s*\Z".replace(rb"\s", rb"[ \t\n\r]"))
 
 
-def error_body(error: ForetellError, *, debug: bool = False) -> bytes:
-    """MLflow's error, {"error_code", "message"}, at most 4 KiB; a traceback only when asked for."""
-    message = str(error)[:_MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
-    while len(body := msgspec.json.encode({"error_code": error.code, "message": message})) > _MAX_ERROR:
-        message = message[: len(message) // 2]
-    if debug:
-        trace = "".join(traceback.format_exception(error))[-50_000:]
-        body = msgspec.json.encode({"error_code": error.code, "message": message, "stack_trace": trace})
-    return body
-
-
-def _document(predictor: Predictor, body: bytes, proba: bool, answer: Format) -> Ask:
-    document = json_document.read(body, predictor.decoder, NONE)
-    call = Call(proba, predictor.signature.call_params(document.params))
-    return Ask(document.rows.batch, call, answer, partial(_in_document, document.form))
-
-
-def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body as it was before it was packed. Raises FormatUnknown, InputUnreadable, InputTooLarge."""
-    codec = _ENCODINGS.get(encoding.strip().lower(), "")
-    if codec is None:
-        return body
-    if not codec:
-        raise FormatUnknown(
-            f"foretell does not unpack the content encoding {encoding.strip()[:60]}", "Send gzip, zstd or none"
-        )
-    source, pieces, size = Source.of(body, "body", codec), [], 0
-    while piece := source.read1(_PIECE):
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            raise too_large(limit)
-    return b"".join(pieces)
-
-
-def too_large(limit: int) -> InputTooLarge:
-    """What to say of a body of more than limit bytes."""
-    return InputTooLarge(
-        f"the body is over {limit / 2**20:g} MiB",
-        "Send fewer rows at a time, use foretell models predict, or raise --max-body-mb",
+def _plain_rows(row: Any) -> "msgspec.json.Decoder[Any]":
+    split = msgspec.defstruct(
+        "Split", [("data", list[row]), ("columns", list[str] | None, None)], forbid_unknown_fields=True
     )
+    fields = [*((name, list[row] | UnsetType, UNSET) for name in _FORMS), ("dataframe_split", split | UnsetType, UNSET)]
+    return msgspec.json.Decoder(msgspec.defstruct("Plain", fields, forbid_unknown_fields=True))
 
 
-def _in_pieces(reader: Reader[Any], pieces: list[tuple[Any, Batch]], row: int, reason: str) -> str:
+def _rows_apart(rows: bytes) -> Iterator[bytes]:
+    """Arrays of numbers with commas between them, as JSON documents of some of them each; what is wrong stays wrong."""
+    at = 0
+    while True:
+        end = rows.find(b"]", at + _PIECE) + 1 or len(rows)
+        yield b"[%b]" % rows[at:end]
+        if not rows[end : end + _PIECE].strip(b" \t\n\r") and end + _PIECE >= len(rows):
+            return
+        at = rows.find(b",", end, end + _PIECE) + 1
+        if not at or rows[end : at - 1].strip(b" \t\n\r"):
+            yield rows[end:]
+            return
+
+
+def _in_blocks(reader: Reader[Any], pieces: list[tuple[Any, Batch]], row: int, reason: str) -> str:
     for block, batch in pieces:
         if row < batch.rows:
             return reader.place(block, CellWrong(row, None, reason)).message
@@ -162,51 +202,4 @@ def _in_document(form: str, row: int, reason: str) -> str:
     return f"{path}[{row}]: {reason}"
 
 
-def _format(said: str, body: bytes) -> Format:
-    """The body's format by its content type; JSON without one."""
-    kind, _, parameters = said.lower().partition(";")
-    kind = kind.strip()
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and value.strip(' "') not in ("utf-8", "utf8"):
-            raise FormatUnknown("the body must be UTF-8", "Send charset=utf-8, or no charset")
-    if not kind:
-        return JSON
-    fmt = formats.by_content_type(kind)
-    if fmt is None:
-        known = ", ".join(formats.content_types())
-        if kind == _FORM and body.lstrip()[:1] in (b"{", b"'"):
-            raise FormatUnknown(
-                "the body is sent as a form, which curl does when it is told no type",
-                "Add: -H 'Content-Type: application/json'",
-            )
-        raise FormatUnknown(f"foretell does not read {kind[:60]}", f"Content types: {known}")
-    return fmt
-
-
-def _accepted(accept: str) -> Format:
-    """The answer's format: the first of ours that the client likes best, else JSON."""
-    ranked: list[tuple[float, int, Format]] = []
-    for part in accept.lower().split(","):
-        kind, _, parameters = part.partition(";")
-        fmt = formats.by_content_type(kind.strip())
-        if fmt is not None:
-            weight = parameters.partition("q=")[2].partition(";")[0].strip()
-            ranked.append((-_weight(weight), len(ranked), fmt))
-    return min(ranked)[2] if ranked else JSON
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text) if text else 1.0
-    except ValueError:
-        return 0.0
-
-
-def _proba(query: str) -> bool:
-    if not query:
-        return False
-    said = dict(parse_qsl(query, keep_blank_values=True)).get("proba", "false").lower()
-    if said not in _TRUE + _FALSE:
-        raise FormWrong(f"proba={said[:20]}: expected true or false")
-    return said in _TRUE
+_PLACES: dict[str, Place] = {form: partial(_in_document, form) for form in json_document.FORMS}

@@ -9,14 +9,15 @@ import msgspec
 
 from foretell import __version__
 from foretell.errors import ForetellError
-from foretell.serve.access_log import AccessLog
 from foretell.serve.console import curl, page
-from foretell.serve.protocols import error_body
-from foretell.serve.service import Service
+from foretell.serve.door import Door
+from foretell.serve.exchange import RETRY_SECONDS, request_id
+from foretell.serve.problems import error_body
 
 Message = MutableMapping[str, Any]
 
 _PROBES = ("/ping", "/health", "/readyz", "/livez")
+_HOPELESS_SECONDS = 30.0
 _ROUTES = (*_PROBES, "/version", "/", "/invocations")
 
 
@@ -31,11 +32,10 @@ class Page:
 
 
 class Routes:
-    """The ASGI app. service and log are also the hot route's."""
+    """The ASGI app, behind the same door as the hot route."""
 
-    def __init__(self, service: Service, log: AccessLog, address: str) -> None:
-        self.service = service
-        self.log = log
+    def __init__(self, door: Door, address: str) -> None:
+        self.door = door
         self._address = address
 
     async def __call__(
@@ -51,7 +51,11 @@ class Routes:
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-content-type-options", b"nosniff"),
+            (b"x-model-version", self.door.main.version),
+            (b"x-request-id", request_id(dict(scope["headers"]).get(b"x-request-id", b""))),
         ]
+        if answer.status == 503:
+            headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
         if answer.allow:
             headers.append((b"allow", answer.allow.encode()))
         if answer.content_type.startswith("text/html"):
@@ -60,7 +64,9 @@ class Routes:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         request = f"{method} {_shown(path)}"
-        self.log.cold(scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES)
+        self.door.log.cold(
+            scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES
+        )
 
     def _answer(self, method: str, path: str) -> Page:
         if path not in _ROUTES:
@@ -70,16 +76,22 @@ class Routes:
         if method not in ("GET", "HEAD"):
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
-            html = page(self.service.predictor, self._address)
+            html = page(self.door.main.predictor, self._address)
             return Page(200, html.encode(), "text/html; charset=utf-8")
         if path == "/version":
             return Page(200, __version__.encode(), "text/plain; charset=utf-8")
-        if path == "/livez" or self.service.ready:
+        return self._health(live=path == "/livez")
+
+    def _health(self, *, live: bool) -> Page:
+        """Ready: requests are welcome. Live: the process need not be replaced."""
+        main = self.door.main
+        why = main.unready
+        if not why or (live and main.stuck < _HOPELESS_SECONDS):
             return Page(200, b"\n")
-        return _error(503, "TEMPORARILY_UNAVAILABLE", "the model is not ready")
+        return _error(503, "TEMPORARILY_UNAVAILABLE", why)
 
     def _wrong_verb(self, method: str) -> Page:
-        example = curl(self.service.predictor, self._address)
+        example = curl(self.door.main.predictor, self._address)
         message = f"/invocations takes POST, not {_shown(method)}. For example:\n{example}"
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 

@@ -1,51 +1,72 @@
-"""Runs one server process: a loaded model, bound sockets, and uvicorn on uvloop around them."""
+"""Runs one server process: a loaded model, bound sockets, and uvicorn around them, from warming up to the end."""
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
+from types import FrameType
+from typing import Any
 
 from uvicorn import Config, Server
 
+from foretell.errors import ServerError
 from foretell.predictor import Predictor
 from foretell.serve.access_log import AccessLog
+from foretell.serve.clocks import EVERY_SECONDS
+from foretell.serve.door import Door
 from foretell.serve.http import InvocationsProtocol
+from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
 from foretell.serve.service import Service
-from foretell.serve.sockets import address, listen
+from foretell.serve.sockets import accepted, address, listen, shut
 
-_KEEP_ALIVE_SECONDS = 75
-_DRAIN_SECONDS = 30
+_TICK_SECONDS = 0.05
+_IDLE_SECONDS = 0.25
+_GRACE_SECONDS = 5.0
+_AFTER_PARENT_SECONDS = 0.1
+_STUCK_SECONDS = 30.0
+_YOUNG_OBJECTS = 20_000
+_TURN_SECONDS = 0.001
+"""So long a busy thread keeps the event loop waiting, where it runs Python."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """timeout: seconds a request may take. max_body: bytes of a request's body."""
+class Manner:
+    """How a process serves. loop: uvloop or asyncio. replaceable: whether another process comes when this one ends, so
+    that it may when its model hangs."""
 
-    timeout: float
-    max_body: int
+    access_log: str
+    debug: bool = False
+    loop: str = "uvloop"
+    replaceable: bool = False
 
 
 def run(
     predictor: Predictor,
     sockets: list[socket.socket],
     limits: Limits,
-    *,
-    access_log: str,
-    debug: bool,
+    manner: Manner,
     accepting: Callable[[], None],
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight. accepting: called once it takes requests."""
-    service = Service(predictor, timeout=limits.timeout, max_body=limits.max_body, debug=debug)
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight. accepting: called once it takes requests.
+
+    Raises ServerError when its model hangs and another process can take its place.
+    """
+    limits = replace(limits, connections=connections_possible(limits.connections))
+    service = Service(predictor, limits, debug=manner.debug)
     service.warm_up()
+    door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits)
     config = Config(
-        Routes(service, AccessLog(access_log), address(sockets)),
+        Routes(door, address(sockets)),
         http=InvocationsProtocol,
-        loop="uvloop",
+        loop=manner.loop,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -53,30 +74,114 @@ def run(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     listen(sockets)
     gc.freeze()
-    ModelServer(config, service, accepting).run(sockets)
+    gc.set_threshold(_YOUNG_OBJECTS)
+    sys.setswitchinterval(_TURN_SECONDS)
+    server = ModelServer(config, door, manner, accepting)
+    server.run(sockets)
+    if server.hung:
+        raise ServerError("the model has not come back from a call; another process takes over")
 
 
 class ModelServer(Server):
-    """uvicorn's server: tells when it accepts, and ends with exit code 0 on SIGTERM and SIGINT."""
+    """uvicorn's server: tells when it accepts, looks after its connections' time, and stops without losing any answer
+    or resetting any connection. hung: whether it ended because its model hangs."""
 
-    def __init__(self, config: Config, service: Service, accepting: Callable[[], None]) -> None:
+    def __init__(self, config: Config, door: Door, manner: Manner, accepting: Callable[[], None]) -> None:
         super().__init__(config)
-        self._service = service
+        self.hung = False
+        self._door = door
+        self._manner = manner
         self._accepting = accepting
+        self._drain_delay = door.limits.drain_delay
+        self._looked = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.start(asyncio.get_running_loop())
+        for service in self._services:
+            service.start(asyncio.get_running_loop())
+        # uvicorn closes the sockets that it is given; these keep the kernel's queue until it is empty.
+        self._listeners = [opened.dup() for opened in sockets or []]
         await super().startup(sockets)
         self._accepting()
 
+    async def on_tick(self, counter: int) -> bool:
+        self._look()
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """From the first signal on it is not ready; a second one ends it at once."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = self._door.closing = True
+        if sig == signal.SIGINT:
+            self._drain_delay = 0.0
+        for service in self._services:
+            service.draining = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        self._service.close()
+        self._door.closing = True
+        # The parent shuts the listeners when the delay is over, before any worker stops accepting.
+        await self._until(lambda: False, self._drain_delay + _AFTER_PARENT_SECONDS * self._manner.replaceable)
+        await self._stop_accepting()
+        for opened in sockets or []:
+            opened.close()
+        await self._until(self._all_left, self._door.limits.timeout + _GRACE_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for service in self._services:
+            service.close()
+        faulthandler.cancel_dump_traceback_later()
+
+    @property
+    def _services(self) -> list[Service]:
+        return list(self._door.hot.values())
+
+    def _look(self) -> None:
+        """At the clocks of the connections, and whether the model still answers."""
+        now = monotonic()
+        self._door.now = now
+        if now - self._looked < EVERY_SECONDS:
+            return
+        self._looked = now
+        for connection in list(self.server_state.connections):
+            connection.check(now)  # type: ignore[union-attr]
+        if self._manner.replaceable:
+            # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.
+            faulthandler.dump_traceback_later(self._door.limits.timeout + _STUCK_SECONDS, exit=True)
+            if any(service.stuck > _GRACE_SECONDS for service in self._services):
+                self.hung = self.should_exit = True
+
+    async def _until(self, reached: Callable[[], bool], seconds: float) -> None:
+        """Goes on serving until then, for so many seconds at most."""
+        end = monotonic() + seconds
+        while not reached() and monotonic() < end and not (self.force_exit or self.hung):
+            await asyncio.sleep(_TICK_SECONDS)
+            self._look()
+
+    def _all_left(self) -> bool:
+        """Lets idle connections go; those that are owed an answer get it first."""
+        now = monotonic()
+        for connection in list(self.server_state.connections):
+            connection.leave(now, _IDLE_SECONDS)  # type: ignore[union-attr]
+        return not self.server_state.connections and not self.server_state.tasks
+
+    async def _stop_accepting(self) -> None:
+        """Serves those who are connected already, though nobody has greeted them, and lets nobody else in."""
+        for server in self.servers:
+            server.close()
+        if not self._manner.replaceable:
+            shut(self._listeners)
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for opened in [] if self.hung else accepted(listener):
+                await loop.connect_accepted_socket(self._connection, opened)
+            listener.close()
+
+    def _connection(self) -> asyncio.Protocol:
+        made: Any = InvocationsProtocol(self.config, self.server_state, {})
+        return made  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,104 +2,169 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 
-from foretell.batch import Answers, Call
-from foretell.errors import ForetellError, PredictionError, ServerError
+import numpy as np
+
+from foretell.batch import Answers, Call, Output
+from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError, UsageError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
-from foretell.serve.batcher import Batcher, Waiting
+from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
+from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.headers import Wish, Wishes, patience
+from foretell.serve.limits import Limits
+from foretell.serve.one_thread import OneThread
+from foretell.serve.problems import refusal
+from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
 
-_MAX_ROWS = 4096
 _WARM_UPS = 3
+_LARGE = 256 << 10
+_MANY_ROWS = 10_000
 
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer to a request. note: for the access log, the error's code."""
-
-    status: int
-    content_type: str
-    body: bytes
-    note: str = ""
+Done = Callable[[Exchange, Reply], None]
 
 
 class Service:
-    """A model behind requests. timeout: seconds. max_body: bytes. debug: errors carry their traceback."""
+    """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
+    debug: errors carry their traceback."""
 
-    def __init__(self, predictor: Predictor, *, timeout: float, max_body: int, debug: bool = False) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
+        resolved = predictor.resolved
         self.predictor = predictor
-        self.max_body = max_body
-        self.ready = False
-        self._timeout = timeout
+        self.limits = limits
+        self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
+        self.draining = False
         self._debug = debug
-        self._batcher: Batcher | None = None
+        self._wishes = Wishes()
+        self._decoder = BodyDecoder(predictor, limits.body)
 
     def warm_up(self) -> None:
         """Predicts the example row a few times, so that the first request does not pay for it. Whether the model can
         answer a made-up row is its own affair."""
         try:
             for _ in range(_WARM_UPS):
-                self.predictor.rehearse(self._default_call())
+                self.predictor.rehearse(Call(False, self.predictor.signature.call_params({})))
         except ForetellError:
             pass
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From here on requests are taken, on this loop."""
-        self._batcher = Batcher(self.predictor, loop, max_rows=_MAX_ROWS, timeout=self._timeout)
-        self.ready = True
+        limits = self.limits
+        self._desk = OneThread("bodies", loop)
+        self._batcher = Batcher(
+            self.predictor,
+            loop,
+            max_rows=limits.batch_rows,
+            delay=limits.queue_delay,
+            most=limits.queue,
+            timeout=limits.timeout,
+            usual=self._decoder.calls[False],
+            beside=self._may_do_anything,
+        )
 
     def close(self) -> None:
-        self.ready = False
-        if self._batcher is not None:
-            self._batcher.close()
-
-    def invoke(
-        self,
-        body: bytes,
-        content_type: str,
-        accept: str,
-        query: str,
-        done: Callable[[Reply], None],
-        encoding: str = "",
-    ) -> Waiting | None:
-        """Answers one request to /invocations by calling done, at once or later. Returns what can be given up."""
-        try:
-            ask = protocols.decode(self.predictor, body, content_type, accept, query, encoding, self.max_body)
-            if ask.batch.rows == 0:
-                done(self._answered(self.predictor.empty(ask.call), ask))
-                return None
-        except ForetellError as error:
-            done(self.refused(error))
-            return None
-        return self._running.submit(ask.batch, ask.call, lambda outcome, row: done(self._reply(outcome, row, ask)))
+        self._batcher.close()
+        self._desk.close()
 
     @property
-    def _running(self) -> Batcher:
-        if self._batcher is None:
-            raise ServerError("the model is not ready")
-        return self._batcher
+    def unready(self) -> str:
+        """Why no new requests should be sent here; "" if they should."""
+        if self.draining:
+            return "the server is stopping"
+        return "the model has not come back from a call" if self._batcher.hung else ""
+
+    @property
+    def stuck(self) -> float:
+        """For how many seconds the model has been lost in a call; only another process can help then."""
+        return self._batcher.hung
+
+    def invoke(self, exchange: Exchange, done: Done) -> None:
+        """Answers one request by calling done, on the loop, at once or later."""
+        try:
+            if self._batcher.running and self._batcher.hung:
+                raise Overloaded("the model has not come back from a call", "Try again later")
+            if exchange.patience:
+                exchange.seconds = patience(exchange, self.limits.timeout)
+            exchange.deadline = monotonic() + exchange.seconds
+            wish = self._wishes.of(exchange)
+            body = exchange.take_body()
+            if wish.codec or len(body) > _LARGE:
+                self._desk.run(partial(self._read, body, wish), partial(self._submit, exchange, done))
+                return
+        except ForetellError as error:
+            done(exchange, self.refused(error))
+            return
+        self._submit(exchange, done, self._read(body, wish))
 
     def refused(self, error: ForetellError) -> Reply:
         """The reply that says what is wrong."""
-        body = protocols.error_body(error, debug=self._debug)
-        return Reply(protocols.status(error), "application/json", body, error.code)
+        return refusal(error, debug=self._debug)
 
-    def _reply(self, outcome: Answers | ForetellError, row: int | None, ask: protocols.Ask) -> Reply:
-        if isinstance(outcome, Answers):
-            return self._answered(outcome, ask)
-        if row is not None:
-            outcome.message = ask.place(row, outcome.message)
-        return self.refused(outcome)
-
-    def _answered(self, answers: Answers, ask: protocols.Ask) -> Reply:
+    def _read(self, body: bytes, wish: Wish) -> Ask | ForetellError:
         try:
-            body = protocols.encode(answers, ask.answer)
+            return self._decoder.read(body, wish)
+        except ForetellError as error:
+            return error
+        except Exception as error:
+            failed = PredictionError(f"the body could not be read: {type(error).__name__}")
+            failed.__cause__ = error
+            return failed
+
+    def _submit(self, exchange: Exchange, done: Done, ask: Ask | ForetellError) -> None:
+        if exchange.abandoned:
+            return
+        if isinstance(ask, ForetellError):
+            done(exchange, self.refused(ask))
+            return
+        try:
+            batch = ask.batch if ask.batch.rows else self.predictor.example()
+            answer = partial(self._reply, exchange, done, ask)
+            waiting = Waiting(batch, ask.call, exchange.deadline, exchange.seconds, answer)
+            self._batcher.submit(waiting)
+            exchange.waiting = waiting
+        except ForetellError as error:
+            done(exchange, self.refused(error))
+
+    def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome) -> None:
+        exchange.waiting = None
+        rows = ask.batch.rows
+        if rows == 0:
+            outcome = _of_no_rows(outcome)
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            if outcome.row is not None and rows:
+                error.message = ask.place(outcome.row, error.message)
+            done(exchange, self.refused(error))
+        elif rows > _MANY_ROWS:
+            self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange, done))
+        else:
+            done(exchange, self._answered(outcome, ask))
+
+    def _answered(self, portion: Portion, ask: Ask) -> Reply:
+        try:
+            body = protocols.encode(portion, ask.answer)
         except Exception as error:
             failed = PredictionError(f"the model's answer cannot be written as {ask.answer.name}: {str(error)[:200]}")
             failed.__cause__ = error
             return self.refused(failed)
         return Reply(200, protocols.content_type(ask.answer), body)
 
-    def _default_call(self) -> Call:
-        return Call(False, self.predictor.signature.call_params({}))
+    def _may_do_anything(self) -> bool:
+        """Whether predicting runs code that came with the model: however quick it was, the next call may hang."""
+        found = self.predictor.found
+        return found.compiled is None and found.settled.trusted
+
+
+def _of_no_rows(example: Outcome) -> Outcome:
+    """The answers to no rows, in the shape of those to the example row, if the model could answer that one."""
+    if isinstance(example, Portion):
+        return Portion(Shared(example.answers[:0]), 0, 0)
+    nothing = Portion(Shared(Answers((Output("", np.empty(0)),))), 0, 0)
+    return example if isinstance(example.error, UsageError | DeadlineExceeded) else nothing
+
+
+def _unless_gone(exchange: Exchange, done: Done, reply: Reply) -> None:
+    if not exchange.abandoned:
+        done(exchange, reply)

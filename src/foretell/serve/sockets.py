@@ -1,11 +1,17 @@
 """The listeners: both loopback addresses by default, and what to say when the port is taken."""
 
+import contextlib
+import ctypes
 import errno
 import socket
+import struct
 
 from foretell.errors import ServerError
 
 _LOOPBACK = ("127.0.0.1", "::1")
+_SO_ATTACH_FILTER = 26
+_DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+"""A packet filter of one instruction, which takes nothing in."""
 
 
 def bind(host: str | None, port: int) -> list[socket.socket]:
@@ -84,3 +90,24 @@ def listen(sockets: list[socket.socket]) -> None:
             bound.listen(2048)
         except OSError as error:
             raise _explained(error, None, bound.getsockname()[1]) from error
+
+
+def shut(listeners: list[socket.socket]) -> None:
+    """From here on the kernel lets nobody begin a connection: whoever tries is told, when the listeners are closed,
+    that nobody listens; a connection that had begun by then would be cut off."""
+    program = struct.pack("HP", 1, ctypes.addressof(_DROP))
+    for listener in listeners:
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def accepted(listener: socket.socket) -> list[socket.socket]:
+    """The connections that have begun, and wait at a listener."""
+    listener.setblocking(False)
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            opened, _ = listener.accept()
+            opened.setblocking(False)
+            found.append(opened)
+    return found

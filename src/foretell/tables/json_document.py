@@ -33,7 +33,14 @@ class _Document(msgspec.Struct):
 class _Split(msgspec.Struct):
     data: msgspec.Raw
     columns: list[str] | None = None
-    index: Any = None
+    index: msgspec.Raw | UnsetType = UNSET
+
+    @property
+    def colons(self) -> int:
+        """How many it has where no key comes twice; fewer where it holds other keys too."""
+        names = 0 if self.columns is None else 1 + sum(name.count(":") for name in self.columns)
+        index = 0 if self.index is UNSET else 1 + bytes(self.index).count(b":")
+        return 1 + bytes(self.data).count(b":") + names + index
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ def _split(raw: msgspec.Raw, decoder: RowDecoder) -> Batch:
     except msgspec.DecodeError:
         values = strict_json(bytes(raw))
         split = _Split(_raw(values.get("data")), values.get("columns"))
+    if bytes(raw).count(b":") != split.colons:
+        strict_json(bytes(raw))
     if split.columns is None:
         return decoder.rows(split.data)
     return decoder.ordered(split.data, split.columns)

@@ -1,0 +1,61 @@
+"""Which connections have kept the server waiting too long: for a head, for a body, for the next request, for a reader.
+
+Looked up now and then for all connections at once; a timer for each would cost more than many a prediction.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from foretell.serve.limits import Limits
+
+EVERY_SECONDS = 0.2
+
+
+class Phase(enum.Enum):
+    """What a connection is in the middle of receiving."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    NOTHING = enum.auto()
+
+
+class Late(enum.Enum):
+    """What came too late: a head of which nothing came, one that began, a body, the next request, a reader."""
+
+    SILENT = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    IDLE = enum.auto()
+    READER = enum.auto()
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the clocks know of one connection. since: when the phase began. begun: whether something of a request came.
+    heard: when something of the body came last. got: bytes of it. unsent: bytes that the client has not taken, since
+    stalled."""
+
+    since: float
+    heard: float = 0.0
+    phase: Phase = Phase.HEAD
+    got: int = 0
+    begun: bool = False
+    unsent: int = 0
+    stalled: float = 0.0
+
+    def late(self, now: float, limits: Limits, *, owed: bool, unsent: int) -> Late | None:
+        """owed: whether the client waits for the server, so that it need not send."""
+        if unsent != self.unsent:
+            self.unsent, self.stalled = unsent, now
+        elif unsent and now - self.stalled > limits.write_timeout:
+            return Late.READER
+        if owed:
+            self.since, self.heard, self.got = now, now, 0
+            return None
+        waited = now - self.since
+        if self.phase is Phase.BODY:
+            slow = waited > limits.body_timeout and self.got < waited * limits.body_rate
+            return Late.BODY if slow or now - self.heard > limits.body_timeout else None
+        if self.phase is Phase.HEAD and waited > limits.head_timeout:
+            return Late.HEAD if self.begun else Late.SILENT
+        return Late.IDLE if self.phase is Phase.NOTHING and waited > limits.keep_alive else None

@@ -1,0 +1,100 @@
+"""One request for predictions, from its headers to its reply, and the bytes of a reply."""
+
+import http
+import re
+import secrets
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from foretell.serve.batcher import Waiting
+    from foretell.serve.service import Service
+
+RETRY_SECONDS = 1
+_SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
+_PREFIX = secrets.token_hex(6).encode()
+_numbers = count(1)
+
+
+class Reply(NamedTuple):
+    """An answer to a request. note: for the access log, the error's code."""
+
+    status: int
+    content_type: str
+    body: bytes
+    note: str = ""
+
+
+class Exchange:
+    """A request as it came, and what becomes of it. What most requests do not bring has its default in the class.
+
+    started: when its head had come. seconds: that it may take from when it has come whole, until deadline. size: bytes
+    of the body so far. waiting: its rows on their way. abandoned: whether its client has gone.
+    """
+
+    content_type = b""
+    accept = b""
+    encoding = b""
+    expect = b""
+    request_id = b""
+    patience = b""
+    deadline = 0.0
+    size = 0
+    expects = False
+    keep_alive = True
+    abandoned = False
+    reply: Reply | None = None
+    waiting: "Waiting | None" = None
+
+    def __init__(self, service: "Service", query: bytes, started: float) -> None:
+        self.service = service
+        self.query = query
+        self.seconds = service.limits.timeout
+        self.started = started
+        self.body: list[bytes] = []
+
+    def take_body(self) -> bytes:
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.body = []
+        return body
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.abandoned = True
+        if self.waiting is not None:
+            self.waiting.answered = True
+
+
+def request_id(given: bytes) -> bytes:
+    """The client's own, if it is short and printable; else one that no other request has."""
+    return given if given and _SANE_ID.fullmatch(given) else b"%b-%x" % (_PREFIX, next(_numbers))
+
+
+class Heads:
+    """Makes replies' bytes, head and body in one piece. What many heads share is made once for each second's date."""
+
+    def __init__(self) -> None:
+        self._common: list[tuple[bytes, bytes]] = []
+        self._starts: dict[tuple[int, str, bytes], bytes] = {}
+
+    def reply(self, exchange: Exchange, reply: Reply, common: list[tuple[bytes, bytes]], close: bool) -> bytes:
+        """common: headers of every response, a new list whenever they change."""
+        if common is not self._common:
+            self._common = common
+            self._starts.clear()
+        key = (reply.status, reply.content_type, exchange.service.version)
+        start = self._starts.get(key)
+        if start is None:
+            start = self._starts[key] = self._start(*key)
+        end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
+        body = reply.body
+        return b"%b%b\r\ncontent-length: %d%b%b" % (start, request_id(exchange.request_id), len(body), end, body)
+
+    def _start(self, status: int, content_type: str, version: bytes) -> bytes:
+        lines = [b"%b: %b\r\n" % pair for pair in self._common]
+        lines.append(f"content-type: {content_type}\r\n".encode())
+        if status == 503:
+            lines.append(f"retry-after: {RETRY_SECONDS}\r\n".encode())
+        lines.append(b"x-model-version: %b\r\nx-request-id: " % version)
+        return b"".join([_STATUS[status], *lines])

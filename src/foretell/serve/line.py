@@ -1,0 +1,163 @@
+"""The answers that a connection owes, in the order of its requests, and how the connection ends when that is due."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.server import ServerState
+
+from foretell.serve.clocks import Phase, Watch
+from foretell.serve.door import Door
+from foretell.serve.exchange import Exchange, Reply
+
+_LINGER_SECONDS = 1.0
+_LEAVING_SECONDS = 0.25
+_MAX_PIPELINED = 64
+
+
+class Deferred:
+    """A request for the ASGI app, which waits until it is at the head of the line."""
+
+    __slots__ = ("app", "cycle", "running")
+
+    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.cycle = cycle
+        self.app = app
+        self.running = False
+
+
+class Line:
+    """start: hands a request to the ASGI app. deaf: whether nothing that comes is looked at any more."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        door: Door,
+        state: ServerState,
+        watch: Watch,
+        client: tuple[str, int] | None,
+        start: Callable[[RequestResponseCycle, Any], None],
+    ) -> None:
+        self.deaf = False
+        self._transport = transport
+        self._flow = flow
+        self._door = door
+        self._state = state
+        self._watch = watch
+        self._client = client
+        self._start = start
+        self._waiting: deque[Exchange | Deferred] = deque()
+        self._said_all = False
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def owes(self, coming: Exchange | None) -> bool:
+        """Whether the client waits for us: for an answer other than to what it is still sending, or to be read."""
+        return self._flow.read_paused or bool(self._waiting and self._waiting[0] is not coming)
+
+    def append(self, request: Exchange | Deferred) -> None:
+        self._waiting.append(request)
+        if len(self._waiting) >= _MAX_PIPELINED:
+            self._flow.pause_reading()
+
+    def reply(self, exchange: Exchange, reply: Reply) -> None:
+        """Sent when all before it have been."""
+        exchange.reply = reply
+        self._door.held -= exchange.size
+        exchange.size = 0
+        waiting = self._waiting
+        if waiting and waiting[0] is exchange:
+            self.advance()
+
+    def first_done(self) -> None:
+        """The ASGI app has answered the request at the head of the line."""
+        self._state.total_requests += 1
+        if self._waiting:
+            self._waiting.popleft()
+        self.advance()
+
+    def advance(self) -> None:
+        """Sends what is ready at the head of the line, and starts what waited behind it."""
+        if self._transport.is_closing():
+            return
+        self._send_ready()
+        self.read_on()
+
+    def _send_ready(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            head = waiting[0]
+            if isinstance(head, Deferred):
+                if not head.running:
+                    head.running = True
+                    head.cycle.keep_alive = head.cycle.keep_alive and not (self._door.closing or self._said_all)
+                    self._start(head.cycle, head.app)
+                return
+            if head.reply is None:
+                if head.expects:
+                    head.expects = False
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return
+            waiting.popleft()
+            if not self._send(head, head.reply):
+                return
+        if self._watch.phase is Phase.NOTHING:
+            self._watch.since = self._door.now
+        if self._said_all:
+            self._transport.close()
+
+    def read_on(self) -> None:
+        """Lets more come in, if the client takes what goes out."""
+        if self._flow.read_paused and not self._flow.write_paused and len(self._waiting) < _MAX_PIPELINED:
+            self._flow.resume_reading()
+
+    def client_said_all(self) -> None:
+        """It still gets its answers, if they do not take long: a client that closed the connection altogether looks
+        the same, and the model should not work for it."""
+        self._said_all = True
+        for request in self._waiting:
+            if isinstance(request, Exchange) and request.waiting is not None:
+                request.waiting.hurry(monotonic() + _LEAVING_SECONDS)
+
+    def lost(self) -> None:
+        """The client has gone, and nobody waits for the answers."""
+        for request in self._waiting:
+            if isinstance(request, Deferred):
+                request.cycle.disconnected = True
+                request.cycle.message_event.set()
+            else:
+                request.abandon()
+                self._door.held -= request.size
+        self._waiting.clear()
+
+    def close_gently(self) -> None:
+        """Closes so that what was written arrives: what the client still sends is read and dropped for a moment, for
+        a connection that is closed on unread bytes is reset."""
+        if self._closing:
+            return
+        self.deaf = self._closing = True
+        if self._said_all or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._flow.resume_reading()
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.close)
+
+    def _send(self, exchange: Exchange, reply: Reply) -> bool:
+        """Head and body in one write. Returns whether the connection goes on."""
+        door = self._door
+        ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
+        self._transport.write(door.heads.reply(exchange, reply, self._state.default_headers, ends))
+        self._state.total_requests += 1
+        if door.log.wants(reply):
+            door.log.hot(self._client, reply, monotonic() - exchange.started)
+        if ends:
+            self.close_gently()
+        return not ends
