@@ -3,6 +3,7 @@
 ForetellError
 ├── UsageError              the command or call itself is wrong
 ├── OutputError             the output cannot be written
+├── RejectsExceeded         more rows were bad than were allowed to be
 ├── ServerError             the server cannot run (a busy port, a worker that will not start)
 ├── ModelError              the model cannot be found, trusted or loaded
 │   ├── ModelNotFound
@@ -25,10 +26,13 @@ ForetellError
 class ForetellError(Exception):
     """Something went wrong.
 
-    message: what, where and which value, on one line. hint: what to do, on one line, or empty.
+    message: what, where and which value, on one line. hint: what to do, on one line, or empty. details: more of the
+    same, a line each. row_wrong: whether it is about one row, without which a job could go on.
     """
 
     code = "INTERNAL_ERROR"
+    details: tuple[str, ...] = ()
+    row_wrong = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(printable(message))
@@ -56,6 +60,12 @@ class OutputError(ForetellError):
     """The output cannot be written."""
 
     code = "IO_ERROR"
+
+
+class RejectsExceeded(ForetellError):
+    """More rows were bad than were allowed to be."""
+
+    code = "BAD_REQUEST"
 
 
 class ServerError(ForetellError):
