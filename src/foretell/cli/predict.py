@@ -137,7 +137,7 @@ def predict(**given: Any) -> None:
                 raise
     if not tally.finished:
         click.echo(f"stopped after {tally.rows:,} rows; the same command goes on from there", err=True)
-        raise click.exceptions.Exit(stop.code or 1)
+        raise SystemExit(stop.code)
     if target != STDIN:
         click.echo(f"Prediction completed successfully. Output saved to {target}")
     click.echo(_summary(tally, predictor), err=True)

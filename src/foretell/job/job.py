@@ -43,8 +43,12 @@ class Limit:
             return ended and rejected > self.share * rows
         return ended and rows > 0 and rejected == rows
 
+    @property
+    def set(self) -> bool:
+        return self.rows is not None or self.share is not None
+
     def __str__(self) -> str:
-        return f"{self.rows:,}" if self.rows is not None else f"{(self.share or 0) * 100:g}%"
+        return f"{self.rows}" if self.rows is not None else f"{(self.share or 0) * 100:g}%"
 
 
 @dataclass
@@ -263,9 +267,9 @@ class _Run:
         return self._writer.part(self._inputs.reader.no_rows, self._none)
 
     def _too_many(self) -> RejectsExceeded:
-        tally = self._tally
-        rows = f"{tally.rejected:,} of {tally.rows:,} rows are bad"
-        return RejectsExceeded(f"{rows}, more than --max-rejects {self._running.limit} allows")
+        tally, limit = self._tally, self._running.limit
+        told = f"{tally.rejected:,} of {tally.rows:,} rows are bad"
+        return RejectsExceeded(f"{told}, {f'more than --max-rejects {limit} allows' if limit.set else 'which is all'}")
 
     def _ahead(self, rows: int, read: int) -> int | None:
         """How many rows are still to come, by the bytes; None where nobody knows."""

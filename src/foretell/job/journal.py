@@ -47,7 +47,9 @@ class Commit(msgspec.Struct, frozen=True, tag="done"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """All is durable, and is being put in place."""
+    """All is durable, the output's end too, and is being put in place."""
+
+    last: Commit
 
 
 Record = Head | Runner | Commit | End
@@ -69,6 +71,8 @@ class Journal:
         self.marks: list[bytes] = []
         self.ended = False
         self._read()
+        self._truncate()
+        self._append(_me())
 
     def begin(self, pins: dict[str, Any]) -> None:
         """Starts over."""
@@ -78,21 +82,15 @@ class Journal:
         self._append(self.head)
         self._append(_me())
 
-    def go_on(self) -> None:
-        """Takes up what was begun."""
-        self._truncate()
-        self._append(_me())
-
     def commit(self, commit: Commit) -> None:
         """Durable when it returns; what it tells of has to be so before."""
         self._append(commit, sync=True)
         self._take(commit)
 
     def end(self, last: Commit) -> None:
-        """The last commit; all that is left is to put the output in place."""
-        self._append(last)
-        self._append(End(), sync=True)
-        self._take(last)
+        """All that is left is to put the output in place."""
+        self._append(End(last), sync=True)
+        self._take(End(last))
 
     def remove(self) -> None:
         """Releases the output; nothing is left of the journal."""
@@ -141,7 +139,7 @@ class Journal:
             self.last = record
             self.marks += record.marks
         elif isinstance(record, End):
-            self.ended = True
+            self.last, self.ended = record.last, True
 
     def _truncate(self) -> None:
         try:

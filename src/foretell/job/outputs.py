@@ -96,7 +96,6 @@ class Output:
             self._rejects.remove()
             return None
         standing = Standing(last, list(self._journal.marks), ended)
-        self._journal.go_on()
         if ended:
             self._put_in_place(last)
             return standing
@@ -128,8 +127,6 @@ class Output:
 
     def finish(self, last: Commit) -> None:
         if self._codec:
-            self.commit(last)
-            last = msgspec.structs.replace(last, marks=[])
             self._packed.open(0)
             for piece in pack_whole(self._draft.content(), self._codec):
                 self._packed.write(piece)
