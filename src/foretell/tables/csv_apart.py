@@ -20,7 +20,7 @@ def apart(reader: "CsvReader", block: Block) -> Apart:
     """The rows of a block that holds some bad ones."""
     units = list(reader.records.each(block.data))
     wrong, sound = _wrong(reader, units)
-    if any(_runs_on(reader, units[row][1]) for row in wrong):
+    if any(reader.records.runs_on(units[row][1]) for row in wrong):
         units = [part for row, unit in enumerate(units) for part in _lines(reader, unit, bad=row in wrong)]
         wrong, sound = _wrong(reader, units)
 
@@ -52,7 +52,7 @@ def _wrong(reader: "CsvReader", units: list[Unit]) -> tuple[Wrong, list[int]]:
 
 
 def _unsound(reader: "CsvReader", record: bytes) -> str | None:
-    if not reader.records.is_whole(record):
+    if not reader.records.is_whole(record) or reader.records.runs_on(record):
         return UNCLOSED
     try:
         record.decode()
@@ -61,15 +61,10 @@ def _unsound(reader: "CsvReader", record: bytes) -> str | None:
     return reader.shape_of(record)
 
 
-def _runs_on(reader: "CsvReader", record: bytes) -> bool:
-    """Whether a quote that is not closed may have taken the next lines along, up to some other quote."""
-    return b"\n" in record[:-1] and not reader.records.is_proper(record)
-
-
 def _lines(reader: "CsvReader", unit: Unit, *, bad: bool) -> Iterator[Unit]:
     """The lines of a bad record that runs on, each by itself; else the record."""
     at, record = unit
-    if not bad or not _runs_on(reader, record):
+    if not bad or not reader.records.runs_on(record):
         yield unit
         return
     for line in (part + b"\n" for part in record.removesuffix(b"\n").split(b"\n")):

@@ -21,7 +21,7 @@ from foretell.tables.apart import Apart, Spot
 from foretell.tables.csv_apart import apart
 from foretell.tables.csv_records import Records
 from foretell.tables.kept import Keep, Kept, Rows
-from foretell.tables.text import Block, Position, Text, pieces
+from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
 
 pc = Lazily("pyarrow.compute")
 
@@ -71,6 +71,8 @@ class CsvReader:
     def parse(self, block: Block) -> Rows:
         """The rows of a block."""
         self._check_returns(block)
+        if (row := self.records.running_on(block.data)) is not None:
+            raise self.place(block, CellWrong(row, None, UNCLOSED, 'Write a " inside quotes as ""'))
         try:
             if (rows := self._fast(block.data)) is not None:
                 return rows

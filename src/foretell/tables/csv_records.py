@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_QUOTE, _NEWLINE = ord('"'), ord("\n")
+_QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
 class Records:
@@ -57,9 +57,20 @@ class Records:
     def is_whole(self, record: bytes) -> bool:
         return self._record.fullmatch(record) is not None
 
-    def is_proper(self, record: bytes) -> bool:
-        """Whether its quotes stand around whole fields, and nowhere else."""
-        return self._proper.fullmatch(record) is not None
+    def runs_on(self, record: bytes) -> bool:
+        """Whether a field in quotes takes in whole lines and then goes on behind its quote: so it looks where one is
+        never closed, up to the quote of another row."""
+        return b"\n" in record[:-1] and self._proper.fullmatch(record) is None
+
+    def running_on(self, data: bytes) -> int | None:
+        """The first of the records that does so."""
+        if b'"' not in data:
+            return None
+        marks = np.frombuffer(data, np.uint8)
+        quotes = np.flatnonzero(marks == _QUOTE)
+        if self._all_open(marks, quotes) and self._all_close(marks, quotes):
+            return None
+        return next((row for row, (_, record) in enumerate(self.each(data)) if self.runs_on(record)), None)
 
     def fields(self, record: bytes) -> int:
         return len(self._field.findall(record))
@@ -75,6 +86,12 @@ class Records:
         before = marks[opening - 1]
         fits = (before == self._mark) | (before == _NEWLINE) | (opening == 0)
         fits[1:] |= quotes[1::2][: len(opening) - 1] == opening[1:] - 1
+        return bool(fits.all())
+
+    def _all_close(self, marks: np.ndarray, quotes: np.ndarray) -> bool:
+        """Whether each other quote ends a field, or is the first of a pair."""
+        after = marks[np.minimum(quotes[1::2] + 1, len(marks) - 1)]
+        fits = (after == self._mark) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
         return bool(fits.all())
 
     def _walk(self, data: bytes) -> int:

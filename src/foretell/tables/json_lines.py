@@ -94,14 +94,15 @@ class JsonLinesReader:
         return error.at(f"{where}, ${path.removeprefix(f'$[{error.row}]').rpartition(': ' + error.reason)[0]}")
 
     def _choose(self, text: Text) -> list[str]:
-        first = next((line for line in text.peek().split(b"\n") if line.strip()), b"")
-        if not first.lstrip().startswith(b"{"):
-            return []
-        try:
-            given = list(strict_json(first))
-        except InputUnreadable:
-            return []
-        return self._keep.choose(given, self._decoder.signature)
+        """By the first line that can be read; a row that is an array carries nothing."""
+        for _, line in _lines(text.peek()):
+            if not line.lstrip().startswith(b"{"):
+                return []
+            try:
+                return self._keep.choose(list(strict_json(line)), self._decoder.signature)
+            except InputUnreadable:
+                continue
+        return []
 
     def _carried(self, data: bytes, rows: int) -> Kept:
         """Raw values by name, row by row; a row that is an array carries none."""
