@@ -21,7 +21,7 @@ from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import say
 from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.crew import opener
-from foretell.job.inputs import Inputs
+from foretell.job.inputs import Inputs, expand
 from foretell.job.job import Limit, Running, Stop, Tally, run
 from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Stdout
 from foretell.job.rejects import NULL, REJECT, STOP
@@ -40,7 +40,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_options
-@click.option("-i", "--input-path", default=STDIN, help="Input file, .gz and .zst too; - or none for stdin.")
+@click.option(
+    "-i",
+    "--input-path",
+    default=STDIN,
+    help="Input file, .gz and .zst too, a folder of them or a pattern such as 'day/*.csv'; - or none for stdin.",
+)
 @click.option(
     "-o",
     "--output-path",
@@ -96,14 +101,17 @@ def predict(**given: Any) -> None:
     foretell models predict -m models:/my-model/Production -i batch_input.csv -o batch_output.csv
     """
     source, target = given["input_path"], given["output_path"]
-    output_format = _check_output(target, source, given["no_clobber"])
+    paths = [] if source == STDIN else expand(source)
+    output_format = _check_output(target, source, paths, given["no_clobber"])
     codec = compression.split(target)[1]
     limit = _limit(given["max_rejects"])
     if given["on_error"] != STOP and target == STDIN:
         raise UsageError(f"--on-error {given['on_error']} writes bad rows beside the output", "Give a file: -o")
     found = find_model(given)
-    with _given(source) as (opened, paths), own_stdout() as stdout:
-        input_format = _input_format(given["content_type"], source, opened)
+    with open_input(paths[0] if paths else STDIN) as opened, own_stdout() as stdout:
+        input_format = _input_format(given["content_type"], paths, opened)
+        if opened.stamp is None or source == STDIN:
+            paths = []
         if given["on_error"] != STOP and not input_format.streamed:
             raise UsageError(
                 f"--on-error {given['on_error']}: rows of a JSON document do not stand alone", "Use .jsonl"
@@ -141,13 +149,6 @@ def predict(**given: Any) -> None:
     if target != STDIN:
         click.echo(f"Prediction completed successfully. Output saved to {target}")
     click.echo(_summary(tally, predictor), err=True)
-
-
-@contextlib.contextmanager
-def _given(source: str) -> Iterator[tuple[Source, list[str]]]:
-    """The input, opened; and its path, unless it is a pipe that can be read only once."""
-    with open_input(source) as opened:
-        yield opened, [source] if opened.stamp is not None and source != STDIN else []
 
 
 @contextlib.contextmanager
@@ -196,7 +197,7 @@ def _limit(said: str | None) -> Limit:
     raise UsageError(f"--max-rejects {said}: expected a number of rows, or a share", "For example: 100, or 0.5%")
 
 
-def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
+def _check_output(target: str, source: str, paths: list[str], no_clobber: bool) -> Format | None:
     """All that can be known to be wrong with the output before any work is done."""
     if target == STDIN:
         return None
@@ -212,20 +213,27 @@ def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
     if path.exists():
         if no_clobber:
             raise UsageError(f"{target} is there already, and --no-clobber was given")
-        if source != STDIN and Path(source).exists() and Path(source).samefile(target):
+        if any(Path(one).exists() and Path(one).samefile(target) for one in paths):
             raise UsageError(f"{target} is the input too", "Give the output another name")
+    if source != STDIN and Path(source).is_dir() and path.parent.samefile(source):
+        raise UsageError(f"{target} would be among the inputs of the next run", "Give it another folder")
     return fmt
 
 
-def _input_format(content_type: str | None, source: str, opened: Source) -> Format:
+def _input_format(content_type: str | None, paths: list[str], opened: Source) -> Format:
     if content_type is not None:
         return formats.FORMATS[content_type]
-    if source != STDIN:
-        try:
-            return formats.by_suffix(source, "input")
-        except FormatUnknown as error:
-            raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
-    return formats.sniffed(opened.peek())
+    if not paths:
+        return formats.sniffed(opened.peek())
+    try:
+        found = [formats.by_suffix(path, "input") for path in paths]
+    except FormatUnknown as error:
+        raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
+    if other := next((path for path, fmt in zip(paths, found, strict=True) if fmt.name != found[0].name), None):
+        raise InputUnreadable(
+            f"{paths[0]} and {other} are of two formats", "Give files of one format: -i 'folder/*.csv'"
+        )
+    return found[0]
 
 
 def _keep(said: str) -> Keep:

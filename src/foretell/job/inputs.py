@@ -1,8 +1,10 @@
 """What a job reads: one file, many in order, or a pipe; as one row of blocks that can be taken up at any of them."""
 
 import contextlib
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from foretell.errors import FormWrong, InputUnreadable
@@ -28,6 +30,24 @@ class Tagged:
     @property
     def after(self) -> Position:
         return (self.file, *self.block.after)
+
+
+def expand(given: str) -> list[str]:
+    """The files that are meant, in the order of their names: a file; those of a folder, but not hidden ones or those
+    that begin with _; or those that a pattern fits. Raises InputUnreadable."""
+    path = Path(given)
+    if path.is_dir():
+        files = [one for one in path.iterdir() if one.is_file() and not one.name.startswith((".", "_"))]
+        found = sorted(map(str, files))
+        missing = "is a folder without a file in it"
+    elif glob.has_magic(given) and not path.exists():
+        found = sorted(one for one in glob.glob(given, recursive=True) if Path(one).is_file())  # noqa: PTH207
+        missing = "fits no file"
+    else:
+        return [given]
+    if not found:
+        raise InputUnreadable(f"{given} {missing}")
+    return found
 
 
 class Inputs:
