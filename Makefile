@@ -1,4 +1,5 @@
 # make demo: train, register, predict in batch and in real time.   make test: every check and test.
+# make torture: jobs killed 1,000 times, and each kind of job at each of its points.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,13 +8,16 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test check format docs lock clean
+.PHONY: demo test torture check format docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
+
+torture: $(VENV)/.dev $(VENV)/.run
+	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py -n 0 -s
 
 check: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/ruff format --check .

@@ -36,6 +36,10 @@ class Format:
     streamed: bool = True
     text: bool = True
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Each is there once, in another process too."""
+        return by_suffix, (f"rows{self.suffixes[0]}", "")
+
 
 CSV = Format("csv", (".csv",), ("text/csv", "application/csv"))
 JSONL = Format(
