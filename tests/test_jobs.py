@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import foretell as package
 from conftest import COMMAND, Ran, foretell
 from foretell import predictor
+from foretell.errors import CellWrong, ForetellError, InputUnreadable
 from foretell.job import crew
 from foretell.job.inputs import Inputs
 from foretell.job.job import Running, run
@@ -76,10 +78,6 @@ def test_a_bad_row_of_many_files_is_told_with_its_file() -> None:
     assert (3, True) == (ran.code, "day/b.csv carries key, and day/a.csv id" in ran.err), ran.err
 
 
-def python_lines(count: int) -> str:
-    return "".join(f"{row},{row % 17}.5,{row % 5}\n" for row in range(count))
-
-
 def tasks(job: Job, model: Path, source: str, target: str, running: Running) -> set[str]:
     """Runs a job here; by whom its blocks were worked on."""
     opened = predictor.open(str(model), trust=True)
@@ -119,6 +117,10 @@ def test_a_python_model_in_several_processes(fmt: Format, flavours: Path, monkey
     assert {"processes"} == tasks(job, model, source, "two.csv", Running(threads=2))
     assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
     assert len(rows) + 1 == Path("two.csv").read_text().count("\n")
+    if fmt is CSV:
+        Path("in.csv").write_text(text.rpartition(str(rows[-1][0]))[0] + "tall\n")
+        with pytest.raises(package.errors.InputError, match=rf"in.csv, line {len(rows) + 1}"):
+            tasks(job, model, source, "bad.csv", Running(threads=2))
 
 
 GROWING = {"csv": ".csv", "parquet": ".parquet", "csv.gz": ".csv.gz"}
@@ -186,3 +188,10 @@ def test_an_input_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch)
 def test_cores_are_those_that_may_be_used() -> None:
     """As many threads as the process may run on."""
     assert 1 <= crew.cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("error", [CellWrong(3, 1, "reason", "hint").at("place"), InputUnreadable("message", "hint")])
+def test_errors_come_from_other_processes_as_they_are(error: ForetellError) -> None:
+    """Class, message, hint and place of an error are sent along."""
+    sent = pickle.loads(pickle.dumps(error))
+    assert (type(error), str(error), error.__dict__) == (type(sent), str(sent), sent.__dict__)

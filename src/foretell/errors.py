@@ -22,6 +22,8 @@ ForetellError
     └── DeadlineExceeded
 """
 
+from typing import Any
+
 
 class ForetellError(Exception):
     """Something went wrong.
@@ -39,8 +41,18 @@ class ForetellError(Exception):
         self.message = printable(message)
         self.hint = printable(hint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come from other processes as they are."""
+        return _again, (type(self), self.__dict__)
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def _again(kind: type[ForetellError], state: dict[str, Any]) -> ForetellError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foretell.batch import Answers, Call
-from foretell.errors import PredictionError
+from foretell.errors import ForetellError, PredictionError
 from foretell.job.inputs import Opener, Tagged
 from foretell.job.work import Done, Job, Work
 from foretell.predictor import Predictor
@@ -115,7 +115,11 @@ def _begin(brief: Brief) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    predictor = brief.again()
+    try:
+        predictor = brief.again()
+    except ForetellError as error:
+        _STATE["failed"] = error
+        return
     job = brief.job
     writer = formats.writer(job.output_format, job.prediction, job.codec)
     _STATE["brief"], _STATE["predictor"] = brief, predictor
@@ -128,6 +132,8 @@ def _end_with(parent: Any) -> None:
 
 
 def _on(file: int, block: Any) -> Done:
+    if failed := _STATE.get("failed"):
+        raise failed
     brief: Brief = _STATE["brief"]
     path = brief.paths[file]
     if _STATE.get("file") != file:
