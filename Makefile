@@ -1,4 +1,5 @@
-# make demo: train, register, predict in batch and in real time.   make test: every check and test.   make soak: the long ones.
+# make demo: train, register, predict in batch and in real time.   make test: every check and test.
+# make torture, make soak: the same where it takes long.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,9 +16,10 @@ demo: $(VENV)/.run
 test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
 
-# What takes too long for every change: each line says how much it did.
+# Jobs killed 1,000 times, each kind at each of its points; bent tables of trees. Each says how much it did.
 torture: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/python tests/fuzz_walk.py 300000
+	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py -n 0 -s
 
 # A million requests, a hundred stops under load, sixty killed workers: half an hour.
 soak: $(VENV)/.dev $(VENV)/.run
