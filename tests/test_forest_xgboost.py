@@ -274,7 +274,8 @@ def test_a_compiled_booster_is_a_kernel_that_needs_no_library() -> None:
     record = compile_model(found)
     tried = record.of_engine("kernel")
     assert record.chosen == "kernel", tried
-    assert tried is not None and tried.verified is not None and tried.verified.exact and tried.verified.rows >= 10_000
+    assert tried is not None and tried.verified is not None
+    assert (True, True) == (tried.verified.exact, tried.verified.answered >= 10_000)
     rows = np.random.default_rng(2).choice(DATA.x.ravel(), (3000, COLUMNS))
     np.save("rows.npy", rows)
     folder = proven.entry(found.resolved.digest).compiled("kernel")

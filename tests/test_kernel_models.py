@@ -41,11 +41,12 @@ from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, NuSVR, OneClassSVM
 
 from foretell.batch import Batch, Call
 from foretell.cells import Column
+from foretell.kernels import lower
 from foretell.kernels.kernel import KernelEngine
 from foretell.kernels.node import Making, NotCovered
 from foretell.models.sklearn import SklearnEngine
 from foretell.signature import Signature
-from foretell.trees import libm, lower
+from foretell.trees import libm
 from kernel_reference import Reference, apart, behind, cut, equal, reference, said
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
