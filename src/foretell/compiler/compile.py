@@ -17,7 +17,7 @@ from foretell.compiler.candidates import MAKERS, Artifact
 from foretell.compiler.draw import draw
 from foretell.compiler.measure import score, timed
 from foretell.errors import ForetellError, ModelError, OutputError, UsageError, printable
-from foretell.kernels.node import NotCovered
+from foretell.kernels.node import NotBuilt, NotCovered
 from foretell.models import compiled, proven
 from foretell.models import load as models
 from foretell.models.proven import FORMAT, NATIVE, Entry, Record, Tried, Verified
@@ -158,6 +158,8 @@ class _Work:
                 proofs[name] = self._first_exact(name, _begun(MAKERS[name].make(self.native)))
             except Exception as error:
                 refused.append(Tried(name, MAKERS[name].label, why=_why(error)))
+                if isinstance(error, NotBuilt):
+                    self.say(f"the {MAKERS[name].label} {_why(error)}")
         native = Tried(NATIVE, self.native.engine.name)
         if not proofs:
             return [native, *refused], {}

@@ -40,6 +40,10 @@ class NotCovered(Exception):
     """No kernel computes this estimator: the message says which part of it."""
 
 
+class NotBuilt(NotCovered):
+    """One would, had foretell been built with a compiler."""
+
+
 @dataclass(frozen=True)
 class Making:
     """How a kernel is made. shape: of its products. names: of the columns that come in, where they have names. params:

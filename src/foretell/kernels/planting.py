@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from foretell.kernels.node import NotCovered
+from foretell.kernels.node import NotBuilt, NotCovered
 from foretell.trees import forest
 from foretell.trees.forest import Forest, planted
 from foretell.trees.tree import Tree
@@ -12,7 +12,7 @@ from foretell.trees.tree import Tree
 def plant(trees: Sequence[Tree], columns: int, **options: Any) -> Forest:
     """trees.forest.planted. Raises NotCovered."""
     if not forest.available():
-        raise NotCovered("trees, as foretell was installed without its compiled part")
+        raise NotBuilt("trees, as foretell was installed without its compiled part")
     try:
         return planted(trees, columns, **options)
     except ValueError as error:
