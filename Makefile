@@ -1,4 +1,5 @@
-# make demo: train, register, predict in batch and in real time.   make test: every check and test.   make soak: the long ones.
+# make demo: train, register, predict in batch and in real time.   make test: every check and test.
+# make torture, make soak: the same where it takes long.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test soak check format docs lock clean
+.PHONY: demo test torture soak check format wheel docs lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -15,9 +16,19 @@ demo: $(VENV)/.run
 test: check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
 
+# Jobs killed 1,000 times, each kind at each of its points; bent tables of trees. Each says how much it did.
+torture: $(VENV)/.dev $(VENV)/.run
+	$(BIN)/python tests/fuzz_walk.py 300000
+	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py -n 0 -s
+
 # A million requests, a hundred stops under load, sixty killed workers: half an hour.
 soak: $(VENV)/.dev $(VENV)/.run
 	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py
+
+# One wheel for every Python from 3.11 on, of this system and processor.
+wheel: $(VENV)/.libraries
+	rm -rf build/lib* build/bdist*
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 check: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/ruff format --check .

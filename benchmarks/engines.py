@@ -154,7 +154,7 @@ def measured(model: Model, path: Path) -> Iterator[list[str]]:
             continue
         chosen = " ←" if tried.engine == record.chosen else ""
         exact = "to the bit" if tried.verified.exact else f"no: {tried.verified.largest:.1g} apart"
-        yield cells("", tried.label + chosen, tried.seconds, native, f"{exact}, {tried.verified.rows:,} rows")
+        yield cells("", tried.label + chosen, tried.seconds, native, f"{exact}, {tried.verified.answered:,} rows")
 
 
 def cells(name: str, engine: str, seconds: dict[int, float], native: dict[int, float], proven: str) -> list[str]:

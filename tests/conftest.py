@@ -60,22 +60,35 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, list[tuple[str, str, str]]], Path]:
     """A folder by its name, which scripts fill: (python, script, folder in it) each. Test processes share it."""
-    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    base = _shared(tmp_path_factory, worker_id)
 
     def folder(name: str, scripts: list[tuple[str, str, str]]) -> Path:
-        target = base / name
-        with (base / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (base / f"{name}.made").exists():
-                target.mkdir(exist_ok=True)
-                with ThreadPoolExecutor(2) as pool:
-                    runs = [pool.submit(_run, python, script, target / inner) for python, script, inner in scripts]
-                for run in runs:
-                    run.result()
-                (base / f"{name}.made").touch()
-        return target
+        def fill(target: Path) -> None:
+            with ThreadPoolExecutor(2) as pool:
+                runs = [pool.submit(_run, python, script, target / inner) for python, script, inner in scripts]
+            for run in runs:
+                run.result()
+
+        return _once(base / name, fill)
 
     return folder
+
+
+def _shared(factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of all test processes."""
+    return factory.getbasetemp() if worker_id == "master" else factory.getbasetemp().parent
+
+
+def _once(target: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that the first test process which wants it makes and fills."""
+    done = target.with_name(f"{target.name}.made")
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            target.mkdir(exist_ok=True)
+            fill(target)
+            done.touch()
+    return target
 
 
 def _run(python: str, script: str, target: Path) -> None:
@@ -279,27 +292,22 @@ def automatic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FORETELL_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def ready(flavours: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Puts a model that was compiled into the test's cache; each is compiled once, in this process."""
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Any]:
+    """Puts a model that was compiled into the test's cache; each is compiled once, for all test processes."""
     from engines import place_of
     from foretell import predictor
     from foretell.compiler.compile import compile_model
 
-    caches = tmp_path_factory.mktemp("caches")
+    def fill(model: Path, engine: str, cache: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FORETELL_CACHE", str(cache))
+            compile_model(predictor.find(str(model), trust=True, engine="native"), engine=engine)
 
-    @functools.cache
-    def made(model: Path) -> Path:
-        cache = caches / model.name
-        before, os.environ["FORETELL_CACHE"] = os.environ["FORETELL_CACHE"], str(cache)
-        try:
-            compile_model(predictor.find(str(model), trust=True, engine="native"))
-        finally:
-            os.environ["FORETELL_CACHE"] = before
-        return cache
-
-    def copied(model: Path, *, seen: bool = True) -> Any:
-        shutil.copytree(made(model), os.environ["FORETELL_CACHE"], dirs_exist_ok=True)
+    def copied(model: Path, *, seen: bool = True, engine: str = "auto") -> Any:
+        name = f"{engine} engines of {model.parent.name} {model.name}"
+        made = _once(_shared(tmp_path_factory, worker_id) / name, functools.partial(fill, model, engine))
+        shutil.copytree(made, os.environ["FORETELL_CACHE"], dirs_exist_ok=True)
         place = place_of(model)
         if seen:
             place.saw(1)

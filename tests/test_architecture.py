@@ -20,6 +20,7 @@ FLOORS = [
     {"rows", "strict_json", "json_types"},
     {"signature", "storage", "safe_yaml", "tensors", "sandbox"},
     {"columns", "kernels"},
+    {"trees"},
     {"cells", "batch"},
     {"metrics", "config", "errors", "imports", "machine"},
 ]

@@ -22,11 +22,11 @@ from foretell.cells import Column
 from foretell.errors import InputError
 from foretell.rows import RowDecoder
 from foretell.signature import Signature
-from foretell.tables import files
+from foretell.tables import csv_reader, json_lines
 from foretell.tables.csv_reader import CsvOptions, CsvReader
-from foretell.tables.files import Text
 from foretell.tables.json_lines import JsonLinesReader
 from foretell.tables.kept import NONE
+from foretell.tables.text import Text
 
 COLUMNS = ("age", "city", "visits", "level", "score", "member")
 GOOD = {"age": "41.5", "city": '"Oslo"', "visits": "3", "level": "2", "score": "0.5", "member": "true"}
@@ -247,7 +247,7 @@ def test_blocks_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> No
     body = "l,s,d\n" + "\n".join(lines) + "\n"
     signature = Signature((Column("l", "long"), Column("s", "string"), Column("d", "double")))
     whole = _csv_batch(body, signature)
-    monkeypatch.setattr(files, "BLOCK", size)
+    monkeypatch.setattr(csv_reader, "_BLOCK", size)
     cut = _csv_batch(body, signature)
     assert [column.tolist() for column in whole.columns] == [column.tolist() for column in cut.columns]
     with pytest.raises(InputError, match=r"line 86, column 'd'"):
@@ -256,12 +256,12 @@ def test_blocks_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_json_lines_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line of a bad row in JSON Lines does not depend on blocks or blank lines."""
-    monkeypatch.setattr(files, "BLOCK", 10)
+    monkeypatch.setattr(json_lines, "_BLOCK", 10)
     decoder = RowDecoder(Signature((Column("a", "long"),)))
     text = Text.of(b'{"a":1}\n\n{"a":2}\n{"a":"x"}\n', "in.jsonl")
     reader = JsonLinesReader(text, decoder, NONE)
     with pytest.raises(InputError, match=r"in.jsonl, line 4, \$.a: "):
-        [reader.parse(block) for block in text.blocks(reader.cut)]
+        [reader.parse(block) for block in reader.blocks()]
 
 
 def test_frames_agree_with_json(opened: library.Model) -> None:
@@ -280,13 +280,13 @@ def test_frames_agree_with_json(opened: library.Model) -> None:
 def _csv_batch(body: str, signature: Signature) -> Batch:
     text = Text.of(body.encode(), "in.csv")
     reader = CsvReader(text, signature, NONE, CsvOptions())
-    return Batch.concat([reader.parse(block).batch for block in text.blocks(reader.cut)])
+    return Batch.concat([reader.parse(block).batch for block in reader.blocks()])
 
 
 def _read_csv(body: str, *, exact: bool) -> Batch:
     text = Text.of(body.encode(), "in.csv")
     reader = CsvReader(text, SIGNATURE, NONE, CsvOptions())
-    blocks = list(text.blocks(reader.cut))
+    blocks = list(reader.blocks())
     return Batch.concat([(reader._exact(block) if exact else reader.parse(block)).batch for block in blocks])
 
 

@@ -25,12 +25,11 @@ from foretell.errors import ForetellError, InputError
 from foretell.rows import RowDecoder
 from foretell.signature import Signature
 from foretell.tables import formats
-from foretell.tables.compression import Deflater
+from foretell.tables.compression import packed
 from foretell.tables.csv_reader import CsvOptions
 from foretell.tables.files import Source
 from foretell.tables.formats import ARROW, ARROW_STREAM, CSV, JSONL, PARQUET, Format
 from foretell.tables.kept import ALL, NONE, Keep, Kept, Rows
-from foretell.tables.table_writer import TableWriter
 
 X = Signature((Column("x", "double"), Column("s", "string")))
 TABLE = pa.table({"x": np.arange(100.0), "s": [f"word {at % 7}" for at in range(100)]})
@@ -294,7 +293,7 @@ def test_csv_holds_tensors_up_to_a_bound() -> None:
 
 def test_row_groups_have_a_fit_size() -> None:
     """Small blocks are gathered into one row group; many rows make several."""
-    writer = TableWriter("prediction", "parquet")
+    writer = formats.writer(PARQUET)
     blocks = [writer.rows(Kept(), Answers((Output("", np.zeros(50_000)),))) for _ in range(6)]
     opened = pq.ParquetFile(pa.BufferReader(b"".join(blocks) + writer.end()))
     assert [150_000] * 2 == [opened.metadata.row_group(at).num_rows for at in range(opened.num_row_groups)]
@@ -389,8 +388,7 @@ TEXT = b"sepal_length,sepal_width,petal_length,petal_width,id\n" + b"".join(
 
 
 def zstd(data: bytes) -> bytes:
-    deflater = Deflater("zstd")
-    return deflater.pack(data) + deflater.end()
+    return packed(data, "zstd")
 
 
 PACKED: dict[str, tuple[str, bytes]] = {
@@ -411,10 +409,10 @@ def test_packed_text_in_and_out(iris: Path) -> None:
             ran = foretell("models", "predict", "-m", iris, "-i", name, "-o", target)
             assert 0 == ran.code, ran.err
         made.add((Path("out.csv.gz").read_bytes(), Path("out.csv.zst").read_bytes()))
-    ((packed, framed),) = made
+    ((members, framed),) = made
     piped = foretell("models", "predict", "-m", iris, stdin=PACKED["zstd"][1]).out
-    assert gzip.decompress(packed) == pa.input_stream(pa.BufferReader(framed), compression="zstd").read()
-    assert (gzip.decompress(packed).decode(), bytes(4)) == (piped, packed[4:8])
+    assert gzip.decompress(members) == pa.input_stream(pa.BufferReader(framed), compression="zstd").read()
+    assert (gzip.decompress(members).decode(), bytes(4)) == (piped, members[4:8])
     assert "id,prediction\na,2\n" == piped[: len("id,prediction\na,2\n")]
 
 

@@ -38,6 +38,21 @@ def from_texts(values: pa.Array, column: Column, at: int, rules: TextRules) -> n
     return _each_distinct(values, at, column, lambda text: from_text(text, column, rules))
 
 
+def refusals(values: pa.Array, column: Column, rules: TextRules) -> dict[int, str]:
+    """What is wrong with each bad cell of a column of text, by row."""
+    if pa.types.is_null(values.type):
+        values = values.cast(pa.string())
+    distinct, codes = _coded(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
+    wrong = {}
+    for code, value in enumerate(distinct):
+        try:
+            from_text(value, column, rules)
+        except Refused as refused:
+            wrong[code] = refused.reason
+    rows = np.flatnonzero(np.isin(codes, list(wrong))) if wrong else ()
+    return {int(row): wrong[int(codes[row])] for row in rows}
+
+
 def from_arrow(values: pa.Array, column: Column, at: int) -> np.ndarray:
     """A column that Arrow has typed, shape (rows,). at: its index, for errors. Raises CellWrong, first row first."""
     values = _plain(values)

@@ -3,6 +3,7 @@
 ForetellError
 ├── UsageError              the command or call itself is wrong
 ├── OutputError             the output cannot be written
+├── RejectsExceeded         more rows were bad than were allowed to be
 ├── ServerError             the server cannot run (a busy port, a worker that will not start)
 │   └── Overloaded
 ├── ModelError              the model cannot be found, trusted or loaded
@@ -22,22 +23,37 @@ ForetellError
     └── DeadlineExceeded
 """
 
+from typing import Any
+
 
 class ForetellError(Exception):
     """Something went wrong.
 
-    message: what, where and which value, on one line. hint: what to do, on one line, or empty.
+    message: what, where and which value, on one line. hint: what to do, on one line, or empty. details: more of the
+    same, a line each. row_wrong: whether it is about one row, without which a job could go on.
     """
 
     code = "INTERNAL_ERROR"
+    details: tuple[str, ...] = ()
+    row_wrong = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(printable(message))
         self.message = printable(message)
         self.hint = printable(hint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come from other processes as they are."""
+        return _again, (type(self), self.__dict__)
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def _again(kind: type[ForetellError], state: dict[str, Any]) -> ForetellError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
 
 
 def printable(text: str) -> str:
@@ -57,6 +73,12 @@ class OutputError(ForetellError):
     """The output cannot be written."""
 
     code = "IO_ERROR"
+
+
+class RejectsExceeded(ForetellError):
+    """More rows were bad than were allowed to be."""
+
+    code = "BAD_REQUEST"
 
 
 class ServerError(ForetellError):

@@ -12,14 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from foretell.batch import Answers, Batch, Call, Output
-from foretell.errors import (
-    ForetellError,
-    FormWrong,
-    ModelError,
-    ModelUnreadable,
-    PredictionError,
-    UsageError,
-)
+from foretell.errors import ForetellError, FormWrong, ModelError, ModelUnreadable, PredictionError, UsageError
 from foretell.metrics import Cost
 from foretell.models import examples, mlmodel, proven
 from foretell.models import load as models
@@ -112,14 +105,13 @@ def load(found: Found, *, schema: str | None = None, cast: dict[str, str] | None
         try:
             return _compiled(found, found.compiled)
         except ModelUnreadable as error:
+            if (newer := proven.replaced(found.compiled, automatic=found.automatic)) is not None:
+                return load(replace(found, compiled=newer), schema=schema, cast=cast)
             opened = load(found.native, schema=schema, cast=cast)
             opened.notes += (f"{error.message}; it is not used",)
             return opened
     settled = found.settled
-    if settled.flavour == models.COMPILED and (schema or cast):
-        raise UsageError(
-            f"{found.resolved.label} was compiled for the types of its columns", "Compile it again, with those"
-        )
+    models.check_types(settled.flavour, found.resolved.label, schema, cast)
     if schema:
         settled = replace(settled, model=replace(settled.model, signature=from_schema_file(Path(schema))))
     loaded = models.load(settled)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Makes everything in a folder durable. Raises OSError."""
+    for path in (*root.rglob("*"), root):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, also where its folders may not be written. Raises OSError."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    path.chmod(0o700)
+    for folder, inner, _ in os.walk(path):
+        for name in inner:
+            if not Path(folder, name).is_symlink():
+                Path(folder, name).chmod(0o700)
+    shutil.rmtree(path)
 
 
 def copy_durable(source: Path, target: Path) -> None:

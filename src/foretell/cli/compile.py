@@ -67,7 +67,8 @@ def compile_(**given: Any) -> None:
     if target is not None:
         name = record.chosen if given["engine"] in (predictor.AUTO, NATIVE) else given["engine"]
         _save(proven.entry(resolved.digest, read_as).compiled(name), target, resolved.label, record.why)
-    show(known(resolved, given["registry"], read_as), as_json=given["as_json"])
+    shown = known(resolved, given["registry"], schema=how["schema"], cast=how["cast"])
+    show(shown, as_json=given["as_json"])
 
 
 def _end_with_stdin() -> None:

@@ -9,9 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from foretell.cli.main import option
+from foretell.cli.opening import casts, naming_options
 from foretell.cli.registry import say, say_choice
-from foretell.compiler.compile import told
+from foretell.compiler.compile import compared, told
 from foretell.compiler.known import Known, known
 from foretell.errors import printable
 from foretell.models.load import COMPILED
@@ -24,18 +24,18 @@ _MOST_COLUMNS = 12
 
 
 @click.command()
-@click.option("-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file.")
+@naming_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@option("registry")
-def inspect(model_uri: str, as_json: bool, registry: str | None) -> None:
+def inspect(model_uri: str, as_json: bool, registry: str | None, schema: str | None, cast: tuple[str, ...]) -> None:
     """Show a model: version, columns, trust, and what computes it, with what was proven and measured.
 
-    Nothing of the model is loaded. What computes it is known once it was compiled: foretell models compile.
+    Nothing of the model is loaded. What computes it is known once it was compiled: foretell models compile. What was
+    compiled with --cast or --schema is shown with the same.
     """
     resolved = resolve(model_uri, registry, say)
     if needs_registry(model_uri):
         say_choice(registry)
-    show(known(resolved, registry), as_json=as_json)
+    show(known(resolved, registry, schema=schema, cast=casts(cast)), as_json=as_json)
 
 
 def show(model: Known, *, as_json: bool) -> None:
@@ -133,11 +133,11 @@ def _proof(record: Record, seen: int) -> dict[str, str]:
         return {}
     kinds = ", ".join(f"{rows:,} {kind}" for kind, rows in proofs[0].kinds.items())
     real = f"; and {seen:,} rows of real data" if seen else ""
-    refused = f" ({proofs[0].refused:,} of which the library refuses)" if proofs[0].refused else ""
+    sorts = f"{proofs[0].answered:,} that the library answers, {proofs[0].refused:,} that it refuses"
     stands = ", ".join(f"{name} {value}" for name, value in record.made.items() if name not in ("cpu", "blas"))
     return {
         "proven": f"{record.when}, in {record.seconds:.1f} s, alone, in 32 and in 4,096",
-        "on rows": f"{kinds}{refused}{real}",
+        "on rows": f"{sorts}: {kinds}{real}",
         "holds for": f"{stands}, {record.made.get('cpu', '')}",
     }
 
@@ -172,7 +172,7 @@ def _answers(tried: Tried) -> Text:
     if tried.verified is None:
         return Text(tried.why, style="yellow")
     if tried.verified.exact:
-        return Text(f"equal to the bit on {tried.verified.rows:,} rows", style="green")
+        return Text(f"equal to the bit on {compared(tried.verified)}", style="green")
     return Text(f"not equal: {told(tried.verified)}", style="yellow")
 
 

@@ -11,15 +11,17 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from foretell import __version__, imports
-from foretell.errors import ForetellError, InputError, ModelError, UsageError
+from foretell.errors import ForetellError, InputError, ModelError, RejectsExceeded, UsageError
 
 EXIT_CODES: dict[type[ForetellError], int] = {
     ForetellError: 1,
     UsageError: 2,
     ModelError: 3,
     InputError: 3,
+    RejectsExceeded: 4,
 }
-"""By class, the nearest in the class's own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad."""
+"""By class, the nearest in its own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad, 4 more
+bad rows than were allowed."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -126,6 +128,8 @@ def show_error(error: ForetellError) -> None:
 
         traceback.print_exception(error)
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    for detail in error.details:
+        click.echo(f"  {detail}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
 

@@ -18,16 +18,25 @@ def model_options(function: Decorated) -> Decorated:
     """What every command that loads a model takes."""
     for one in (
         option("trust", is_flag=True),
+        option("engine", type=click.Choice(ENGINES)),
+        env_manager,
+        naming_options,
+    ):
+        function = one(function)
+    return function
+
+
+def naming_options(function: Decorated) -> Decorated:
+    """Which model, and as what its columns are read."""
+    for one in (
         option("registry"),
         option("schema"),
-        option("engine", type=click.Choice(ENGINES)),
         click.option(
             "--cast",
             multiple=True,
             metavar="NAME=TYPE",
             help="Read a column as another type, such as age=double. Repeatable.",
         ),
-        env_manager,
         click.option(
             "-m", "--model-uri", required=True, help="models:/NAME/STAGE, models:/NAME/3, a folder or a model file."
         ),

@@ -1,12 +1,17 @@
 """`foretell models predict`: batch prediction from a file to a file."""
 
+import contextlib
 import csv
+import os
+import shlex
 import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,16 +19,20 @@ from foretell.cells import NULLS, TextRules
 from foretell.cli.main import own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import say
-from foretell.errors import FormatUnknown, InputUnreadable, OutputError, UsageError
-from foretell.job.job import Job, Progress, run
-from foretell.predictor import Predictor
+from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, OutputError, UsageError
+from foretell.job.crew import opener
+from foretell.job.inputs import Inputs, expand
+from foretell.job.job import Limit, Running, Stop, Tally, run
+from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Stdout
+from foretell.job.rejects import NULL, REJECT, STOP
+from foretell.job.work import Job
+from foretell.predictor import Predictor, load
 from foretell.strict_json import strict_json
 from foretell.tables import compression, formats
 from foretell.tables.csv_reader import CsvOptions
 from foretell.tables.files import STDIN, Source, open_input
 from foretell.tables.formats import ARROW, ARROW_STREAM, Format
 from foretell.tables.kept import ALL, NONE, Keep
-from foretell.tables.outputs import Output, Packed, Sink, Stdout
 
 if TYPE_CHECKING:
     from foretell.compiler.watch import Watch
@@ -31,7 +40,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_options
-@click.option("-i", "--input-path", default=STDIN, help="Input file, .gz and .zst too; - or none for stdin.")
+@click.option(
+    "-i",
+    "--input-path",
+    default=STDIN,
+    help="Input file, .gz and .zst too, a folder of them or a pattern such as 'day/*.csv'; - or none for stdin.",
+)
 @click.option(
     "-o",
     "--output-path",
@@ -57,6 +71,26 @@ if TYPE_CHECKING:
 @click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
 @click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
 @click.option("--delimiter", default=",", show_default=True, help="CSV's delimiter, one character.")
+@click.option(
+    "--on-error",
+    type=click.Choice([STOP, REJECT, NULL]),
+    default=STOP,
+    show_default=True,
+    help="A bad row: stop at it; leave it out; or predict nothing for it. Both write it to OUT.rejects.jsonl.",
+)
+@click.option(
+    "--max-rejects",
+    metavar="N|P%",
+    help="So many bad rows are accepted; beyond, exit 4 and the older output stays.  [default: all but every row]",
+)
+@click.option(
+    "--resume",
+    type=click.Choice([AUTO, REQUIRE, NEVER]),
+    default=AUTO,
+    show_default=True,
+    help="Go on where an earlier run of the same job stopped: where there is one, only then, or never.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Rows are worked on by so many.  [default: one a core]")
 def predict(**given: Any) -> None:
     """Predict every row of a file: CSV, JSON Lines, JSON, Parquet or Arrow.
 
@@ -67,10 +101,21 @@ def predict(**given: Any) -> None:
     foretell models predict -m models:/my-model/Production -i batch_input.csv -o batch_output.csv
     """
     source, target = given["input_path"], given["output_path"]
-    output_format = _check_output(target, source, given["no_clobber"])
+    paths = [] if source == STDIN else expand(source)
+    output_format = _check_output(target, source, paths, given["no_clobber"])
+    codec = compression.split(target)[1]
+    limit = _limit(given["max_rejects"])
+    if given["on_error"] != STOP and target == STDIN:
+        raise UsageError(f"--on-error {given['on_error']} writes bad rows beside the output", "Give a file: -o")
     found = find_model(given)
-    with open_input(source) as opened, own_stdout() as stdout:
-        input_format = _input_format(given["content_type"], source, opened)
+    with open_input(paths[0] if paths else STDIN) as opened, own_stdout() as stdout:
+        input_format = _input_format(given["content_type"], paths, opened)
+        if opened.stamp is None or source == STDIN:
+            paths = []
+        if given["on_error"] != STOP and not input_format.streamed:
+            raise UsageError(
+                f"--on-error {given['on_error']}: rows of a JSON document do not stand alone", "Use .jsonl"
+            )
         predictor = load_model(found, given)
         job = Job(
             input_format,
@@ -84,19 +129,75 @@ def predict(**given: Any) -> None:
                 _delimiter(given["delimiter"]),
                 given["encoding"],
             ),
+            codec if codec == compression.BY_PART else None,
+            given["on_error"],
         )
-        sink = _sink(target, stdout.buffer)
-        signal.signal(signal.SIGTERM, _terminated)
-        try:
-            done = _watched(run(job, predictor, opened, sink, _watch(predictor, given)))
-        finally:
-            sink.discard()
+        again = partial(load, predictor.found, schema=given["schema"], cast=casts(given["cast"]))
+        stop = Stop()
+        running = Running(given["threads"] or 0, given["resume"], limit, stop, again, say=say)
+        whole = codec if codec != compression.BY_PART else None
+        out = Stdout(stdout.buffer) if target == STDIN else Output(Path(target), whole)
+        with closing(out), Inputs(paths or opened, opener(job, predictor)) as inputs, _stopped_by_signals(stop, paths):
+            try:
+                tally = _watched(run(job, predictor, inputs, out, running, _watch(predictor, given)))
+            except ForetellError as error:
+                _advise(error, kept=isinstance(out, Output) and out.kept)
+                raise
+    if not tally.finished:
+        click.echo(f"stopped after {tally.rows:,} rows; the same command goes on from there", err=True)
+        raise SystemExit(stop.code)
     if target != STDIN:
         click.echo(f"Prediction completed successfully. Output saved to {target}")
-    click.echo(_summary(done, predictor), err=True)
+    click.echo(_summary(tally, predictor), err=True)
 
 
-def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Stop, paths: list[str]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets the block at hand be finished, the second ends all at once. What comes through a
+    pipe cannot be gone on with, so there the first one ends it."""
+
+    def asked(number: int, _: object) -> None:
+        code = 128 + number
+        if not paths:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
+        if stop.code is not None:
+            os._exit(code)
+        stop.code = code
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _advise(error: ForetellError, *, kept: bool) -> None:
+    """What would go on, where something does."""
+    if error.hint:
+        return
+    if error.row_wrong:
+        command = shlex.join(["foretell", *sys.argv[1:], "--on-error", "reject"])
+        error.hint = f"To go on without such rows: {command}"
+    elif kept:
+        error.hint = "What is done is kept: the same command goes on from there"
+
+
+def _limit(said: str | None) -> Limit:
+    if said is None:
+        return Limit()
+    number, percent = (said[:-1], True) if said.endswith("%") else (said, False)
+    try:
+        if percent and 0 <= float(number) <= 100:
+            return Limit(share=float(number) / 100)
+        if not percent and int(number) >= 0:
+            return Limit(rows=int(number))
+    except ValueError:
+        pass
+    raise UsageError(f"--max-rejects {said}: expected a number of rows, or a share", "For example: 100, or 0.5%")
+
+
+def _check_output(target: str, source: str, paths: list[str], no_clobber: bool) -> Format | None:
     """All that can be known to be wrong with the output before any work is done."""
     if target == STDIN:
         return None
@@ -112,27 +213,27 @@ def _check_output(target: str, source: str, no_clobber: bool) -> Format | None:
     if path.exists():
         if no_clobber:
             raise UsageError(f"{target} is there already, and --no-clobber was given")
-        if source != STDIN and Path(source).exists() and Path(source).samefile(target):
+        if any(Path(one).exists() and Path(one).samefile(target) for one in paths):
             raise UsageError(f"{target} is the input too", "Give the output another name")
+    if source != STDIN and Path(source).is_dir() and path.parent.samefile(source):
+        raise UsageError(f"{target} would be among the inputs of the next run", "Give it another folder")
     return fmt
 
 
-def _sink(target: str, stdout: BinaryIO) -> Sink:
-    if target == STDIN:
-        return Stdout(stdout)
-    codec = compression.split(target)[1]
-    return Packed(Output(Path(target)), codec) if codec else Output(Path(target))
-
-
-def _input_format(content_type: str | None, source: str, opened: Source) -> Format:
+def _input_format(content_type: str | None, paths: list[str], opened: Source) -> Format:
     if content_type is not None:
         return formats.FORMATS[content_type]
-    if source != STDIN:
-        try:
-            return formats.by_suffix(source, "input")
-        except FormatUnknown as error:
-            raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
-    return formats.sniffed(opened.peek())
+    if not paths:
+        return formats.sniffed(opened.peek())
+    try:
+        found = [formats.by_suffix(path, "input") for path in paths]
+    except FormatUnknown as error:
+        raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
+    if other := next((path for path, fmt in zip(paths, found, strict=True) if fmt.name != found[0].name), None):
+        raise InputUnreadable(
+            f"{paths[0]} and {other} are of two formats", "Give files of one format: -i 'folder/*.csv'"
+        )
+    return found[0]
 
 
 def _keep(said: str) -> Keep:
@@ -162,13 +263,13 @@ def _params(said: str) -> dict[str, Any]:
     return params
 
 
-def _watched(progress: Iterator[Progress]) -> Progress:
-    """Runs the job, with a bar where a person watches; returns the last progress."""
+def _watched(tallies: Iterator[Tally]) -> Tally:
+    """Runs the job, with a bar where a person watches; returns its last word."""
     if sys.stderr.isatty():
         from foretell.cli.bar import shown
 
-        progress = shown(progress)
-    return deque(progress, maxlen=1)[0]
+        tallies = shown(tallies)
+    return deque(tallies, maxlen=1)[0]
 
 
 def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
@@ -180,13 +281,8 @@ def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
     return Watch(predictor, schema=given["schema"], cast=casts(given["cast"]), say=say)
 
 
-def _summary(done: Progress, predictor: Predictor) -> str:
-    rate = done.rows / done.seconds if done.seconds else 0.0
+def _summary(done: Tally, predictor: Predictor) -> str:
+    rate = (done.rows - done.resumed) / done.seconds if done.seconds else 0.0
     rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
-    return (
-        f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {predictor.engine.name}"
-    )
-
-
-def _terminated(*_: object) -> None:
-    raise SystemExit(143)
+    told = f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {done.engine}"
+    return f"{told}\n{done.predicted:,} predicted + {done.rejected:,} rejected" if done.rejected else told

@@ -58,7 +58,7 @@ class Background:
             if self._command is not None and self._compiled(self._command):
                 self._use_compiled()
             while self._predictor.found.compiled is not None and not self._stop.wait(_LOOK_SECONDS):
-                if (why := self._place.demoted()) is not None:
+                if (why := self._place.demoted(self._predictor.found.compiled)) is not None:
                     self._use_native(why)
         except Exception as error:
             why = error.message if isinstance(error, ForetellError) else f"{type(error).__name__}: {error}"

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from foretell.errors import ForetellError
+from foretell.kernels import catboost, lightgbm, xgboost
+from foretell.kernels.kernel import Kernel
 from foretell.kernels.lower import lower
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.product import SHAPES
@@ -45,14 +47,45 @@ class Maker:
 
 
 def _kernels(native: Predictor) -> Iterator[Artifact]:
-    """The kernel, with its products shaped in several ways."""
-    engine: Any = native.engine
+    """The kernel, in every way to make it."""
     if not native.signature.tabular:
         raise NotCovered("tensors")
+    for kernel in _KERNELS[native.flavour](native):
+        yield Artifact(compiled.kernel_files(kernel))
+
+
+def _of_sklearn(native: Predictor) -> Iterator[Kernel]:
+    """With its products shaped in several ways."""
+    engine: Any = native.engine
     params = tuple(param.name for param in native.signature.params if param.name in engine.takes)
     for shape in SHAPES:
-        kernel = lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
-        yield Artifact(compiled.kernel_files(kernel))
+        yield lower(engine.model, Making(shape, native.names, params), frame=engine.framed)
+
+
+def _of_lightgbm(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), lightgbm.model(engine.model))
+
+
+def _of_catboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    yield Kernel((), catboost.model(engine.model))
+
+
+def _of_xgboost(native: Predictor) -> Iterator[Kernel]:
+    engine: Any = native.engine
+    data = bytes(engine.model.save_raw("ubj"))
+    classes = engine.classes if engine.proba else 0
+    yield xgboost.booster(data, classes=classes, rounds=engine.rounds, in_place=engine.in_place)
+
+
+_KERNELS: dict[str, Callable[[Predictor], Iterator[Kernel]]] = {
+    "catboost": _of_catboost,
+    "lightgbm": _of_lightgbm,
+    "sklearn": _of_sklearn,
+    "xgboost": _of_xgboost,
+}
+"""By flavour."""
 
 
 def _boosters(native: Predictor) -> Iterator[Artifact]:
@@ -85,7 +118,7 @@ def _converted(native: Predictor) -> Iterator[Artifact]:
 
 
 MAKERS: dict[str, Maker] = {
-    "kernel": Maker("numpy kernel", ("sklearn",), _kernels),
+    "kernel": Maker("compiled kernel", tuple(_KERNELS), _kernels),
     "booster": Maker("LightGBM booster", ("lightgbm",), _boosters),
     "onnx": Maker("ONNX Runtime", ("sklearn", "xgboost", "lightgbm"), _converted, last=True, installed="onnx"),
 }
@@ -93,7 +126,8 @@ MAKERS: dict[str, Maker] = {
 
 
 def coverable(native: Predictor, *, at_once: bool) -> bool:
-    """Whether an engine that may be exact could be made. at_once: not counting those that take long to make."""
+    """Whether an engine that may be exact could be made; what fails otherwise is for the compilation to tell. at_once:
+    not counting those that take long to make."""
     for maker in MAKERS.values():
         try:
             if not maker.makes(native.flavour):
@@ -104,4 +138,6 @@ def coverable(native: Predictor, *, at_once: bool) -> bool:
                 return True
         except (NotCovered, ForetellError):
             continue
+        except Exception:
+            return True
     return False

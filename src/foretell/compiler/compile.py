@@ -1,11 +1,7 @@
 """Compiles a model: makes the engines that could predict in its library's place, proves which of them are equal,
 measures, chooses, and keeps what was found for both ways to use."""
 
-import contextlib
-import fcntl
 import itertools
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,13 +11,12 @@ from functools import cached_property
 from pathlib import Path
 
 from foretell import predictor as predictors
-from foretell import storage
 from foretell.batch import Call
 from foretell.compiler import verify
 from foretell.compiler.candidates import MAKERS, Artifact
 from foretell.compiler.draw import draw
 from foretell.compiler.measure import score, timed
-from foretell.errors import ForetellError, ModelError, OutputError, UsageError
+from foretell.errors import ForetellError, ModelError, OutputError, UsageError, printable
 from foretell.kernels.node import NotCovered
 from foretell.models import compiled, proven
 from foretell.models import load as models
@@ -51,7 +46,7 @@ def compile_model(
     place = proven.entry(found.resolved.digest, predictors.variant(schema, cast))
     place.make()
     try:
-        with _locked(place, say), warnings.catch_warnings():
+        with place.locked(say), warnings.catch_warnings():
             # What libraries say about rows that were made up is about no row of anybody's.
             warnings.simplefilter("ignore")
             known = None if again or place.demoted() is not None else place.record()
@@ -77,9 +72,10 @@ def compile_model(
                 best.engine,
                 _reason(best, tried),
             )
-            for name, proof in proofs.items():
-                work.keep(name, proof, record)
-            place.keep(record)
+            with place.draft() as draft:
+                place.keep(
+                    record, {name: work.written(name, proof, record, Path(draft)) for name, proof in proofs.items()}
+                )
             return record
     except OSError as error:
         raise OutputError(
@@ -107,13 +103,19 @@ def obtained(
     return replace(found, compiled=folder)
 
 
+def compared(proof: Verified) -> str:
+    """On what an engine that is exact was compared, for people."""
+    refused = f", {proof.refused:,} refused by both" if proof.refused else ""
+    return f"{proof.answered:,} rows{refused}"
+
+
 def told(proof: Verified) -> str:
     """How an engine that is not exact compares, for people."""
     parts = [proof.why]
     if proof.largest:
         parts.append(f"numbers differ by {proof.largest:.2g} at most")
     if proof.changed:
-        parts.append(f"{proof.changed:,} of {proof.rows:,} rows got another label")
+        parts.append(f"{proof.changed:,} of {proof.answered:,} rows got another label")
     return "; ".join(parts)
 
 
@@ -154,7 +156,7 @@ class _Work:
                 continue
             try:
                 proofs[name] = self._first_exact(name, _begun(MAKERS[name].make(self.native)))
-            except (NotCovered, ForetellError) as error:
+            except Exception as error:
                 refused.append(Tried(name, MAKERS[name].label, why=_why(error)))
         native = Tried(NATIVE, self.native.engine.name)
         if not proofs:
@@ -183,11 +185,13 @@ class _Work:
         _, expected = self._expected
         for artifact in artifacts:
             try:
-                with tempfile.TemporaryDirectory(dir=self.place.folder) as folder:
+                with self.place.draft() as folder:
                     candidate = self._opened(name, artifact, Path(folder))
                 screened = verify.screened(candidate, expected) if best else None
                 proof = _Proof(artifact, candidate, screened or verify.verified(candidate, expected, self.native))
-            except (ForetellError, NotCovered) as error:
+            except OSError:
+                raise
+            except Exception as error:
                 first = first or error
                 continue
             if proof.verified.exact:
@@ -211,21 +215,13 @@ class _Work:
             name, resolved.label, resolved.digest, self.native.signature, self.native.names, artifact.more
         )
 
-    def keep(self, name: str, proof: _Proof, record: Record) -> None:
-        """Puts a compiled model in its place, whole. Raises OutputError."""
-        target = self.place.folder / name
-        try:
-            with tempfile.TemporaryDirectory(dir=self.place.folder) as folder:
-                draft = Path(folder) / "model"
-                draft.mkdir()
-                described = self._described(name, proof.artifact)
-                compiled.write(draft, described, proof.artifact.files, record, self.native.stored.example)
-                if target.exists():
-                    target.rename(Path(folder) / "old")
-                draft.rename(target)
-            storage.sync_folder(self.place.folder)
-        except OSError as error:
-            raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    def written(self, name: str, proof: _Proof, record: Record, draft: Path) -> Path:
+        """A compiled model, in a folder of the draft. Raises OSError."""
+        folder = draft / name
+        folder.mkdir()
+        described = self._described(name, proof.artifact)
+        compiled.write(folder, described, proof.artifact.files, record, self.native.stored.example)
+        return folder
 
 
 def calls_of(native: Predictor) -> list[Call]:
@@ -244,7 +240,11 @@ def _begun(artifacts: Iterator[Artifact]) -> Iterator[Artifact]:
 
 
 def _why(error: Exception) -> str:
-    return f"does not cover {error}" if isinstance(error, NotCovered) else str(error).splitlines()[0]
+    if isinstance(error, NotCovered):
+        return f"does not cover {error}"
+    if isinstance(error, ForetellError):
+        return error.message.splitlines()[0]
+    return printable(" ".join(f"cannot be made: {type(error).__name__}: {error}".split()))
 
 
 def depends_on(flavour: str) -> tuple[str, ...]:
@@ -262,25 +262,10 @@ def _reason(best: Tried, tried: list[Tried]) -> str:
     """Why an engine was chosen, for people."""
     native = tried[0]
     if best.engine != NATIVE:
-        rows = best.verified.rows if best.verified else 0
+        rows = compared(best.verified) if best.verified else "no rows"
         times = [f"{native.seconds[size] / best.seconds[size]:,.1f} x for {size:,}" for size in native.seconds]
-        return f"equal to {native.label} to the bit on {rows:,} rows, and quicker: {', '.join(times)}"
+        return f"equal to {native.label} to the bit on {rows}, and quicker: {', '.join(times)}"
     if any(one.usable for one in tried[1:]):
         return "no other engine was quicker"
     refused = [f"the {one.label} {one.why}" for one in tried[1:] if one.why]
     return "; ".join(refused) or f"foretell has no other engine for {best.label} models"
-
-
-@contextlib.contextmanager
-def _locked(place: Entry, say: Say) -> Iterator[None]:
-    """One process at a time. The lock ends with the process."""
-    descriptor = os.open(place.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another process compiles this model; waiting for it …")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

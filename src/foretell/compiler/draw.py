@@ -14,13 +14,13 @@ from foretell.models.landmarks import Landmarks
 from foretell.predictor import Predictor
 
 ROWS = 10_000
-"""At least so many rows are compared."""
+"""At least so many rows that the library answers are compared."""
 
 _DRAWN, _NULLS, _EXTREMES, _UNSEEN, _PAIRS, _MOST_THRESHOLDS = 9_000, 900, 900, 400, 250, 3_000
 _LARGEST_ROW, _FEW = 4096, 64
 """Of rows with more cells, as images are, a few are drawn."""
 _MOST_LABELS, _MOST_CALLS = 50, 500
-_MANY = 0.5
+_TRIED, _MOST_OF_THEM = 100, 0.9
 _FLOATS = (
     *(0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1e-300, 1.0, -1.0, 0.1, 1e-45, -1e-45, 1.4e-45),
     *(2.0**53, 2.0**53 + 2, -(2.0**63), 1e16, 3.4028234663852886e38, 3.4028235677973366e38, -3.5e38, 1e39),
@@ -48,9 +48,10 @@ _WORDS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows by how they were made."""
+    """Rows by how they were made. enough: how many of them the library should answer."""
 
     kinds: dict[str, Batch]
+    enough: int = ROWS
 
     def __len__(self) -> int:
         return sum(batch.rows for batch in self.kinds.values())
@@ -67,9 +68,8 @@ def draw(native: Predictor, label: Callable[[Batch], np.ndarray]) -> Rows:
     cells = sum(int(np.prod(column.shape or (1,))) for column in columns)
     small = abs(cells) <= _LARGEST_ROW
     draws = _Draws(columns, marks, chance)
-    for tame in (np.abs, _counts) if small else ():
-        if np.mean(label(draws.rows(200)) < 0) > _MANY:
-            draws = draws.tamed(tame)
+    if small:
+        draws = _answered_most(draws, label)
     kinds = {"example": native.example(), "drawn": draws.rows(_DRAWN if small else _FEW)}
     if any(column.nullable for column in columns):
         kinds["nulls"] = draws.rows(_NULLS if small else _FEW, draws.holed)
@@ -80,10 +80,18 @@ def draw(native: Predictor, label: Callable[[Batch], np.ndarray]) -> Rows:
         kinds["one ulp around thresholds"] = thresholds
     if small and (boundary := around_boundary(kinds["drawn"], label, chance)) is not None:
         kinds["one ulp around the boundary"] = boundary
-    missing = ROWS - sum(batch.rows for batch in kinds.values())
-    if small and missing > 0:
-        kinds["drawn"] = Batch.concat([kinds["drawn"], draws.rows(missing)])
-    return Rows(kinds)
+    return Rows(kinds, ROWS if small else 1)
+
+
+def _answered_most(draws: "_Draws", label: Callable[[Batch], np.ndarray]) -> "_Draws":
+    """The first way to draw numbers of which the library answers most, else the way of which it answers the most."""
+    best, most = draws, -1.0
+    for way in (draws, draws.known(), draws.tamed(np.abs), draws.tamed(_counts)):
+        if (share := float(np.mean(label(way.rows(_TRIED)) >= 0))) > most:
+            best, most = way, share
+        if share >= _MOST_OF_THEM:
+            break
+    return best
 
 
 class _Draws:
@@ -95,15 +103,22 @@ class _Draws:
         marks: list[Landmarks],
         chance: np.random.Generator,
         tame: Callable[[np.ndarray], np.ndarray] = lambda numbers: numbers,
+        *,
+        invent: bool = True,
     ) -> None:
         self._columns = columns
         self._marks = marks
         self._chance = chance
         self._tame = tame
+        self._invent = invent
 
     def tamed(self, tame: Callable[[np.ndarray], np.ndarray]) -> "_Draws":
         """The same with other numbers: where the model refuses negative ones, or all but small whole ones."""
         return _Draws(self._columns, self._marks, self._chance, tame)
+
+    def known(self) -> "_Draws":
+        """The same with numbers that the model knows alone, where it knows some: it may refuse all others."""
+        return _Draws(self._columns, self._marks, self._chance, self._tame, invent=False)
 
     def rows(self, count: int, change: Callable[[Column, list[Any]], list[Any]] | None = None) -> Batch:
         """count rows. change: what becomes of a column's plain cells."""
@@ -140,6 +155,8 @@ class _Draws:
         if marks.scale is not None:
             return marks.center + marks.scale * chance.normal(size=count) * np.where(chance.random(count) < 0.1, 10, 1)
         if len(known) > 1:
+            if not self._invent:
+                return chance.choice(known, count)
             low, high = np.quantile(known, [0.02, 0.98])
             wide = (high - low) or abs(low) or 1.0
             return np.where(
@@ -226,19 +243,21 @@ def around_boundary(rows: Batch, label: Callable[[Batch], np.ndarray], chance: n
     doubles = [at for at, column in enumerate(rows.columns) if column.dtype == "float64" and column.ndim == 1]
     if not doubles:
         return None
+    rows = rows[: 4 * _PAIRS]
     answers = label(rows)
     if len(np.unique(answers)) > _MOST_LABELS:
         return None
-    one = chance.permutation(rows.rows)[: 4 * _PAIRS]
-    other = chance.permutation(rows.rows)[: len(one)]
-    pairs = np.flatnonzero(answers[one] != answers[other])[:_PAIRS]
+    one, other = chance.permutation(rows.rows), chance.permutation(rows.rows)
+    both = (answers[one] >= 0) & (answers[other] >= 0)
+    pairs = np.flatnonzero((answers[one] != answers[other]) & both)[:_PAIRS]
     if not len(pairs):
         return None
     one, other = one[pairs], other[pairs]
     low = [column[one].copy() for column in rows.columns]
     high = [column[other].copy() if at in doubles else column[one].copy() for at, column in enumerate(rows.columns)]
     first = label(Batch(len(one), low))
-    apart = np.flatnonzero(first != label(Batch(len(one), high)))
+    last = label(Batch(len(one), high))
+    apart = np.flatnonzero((first != last) & (last >= 0))
     if not len(apart):
         return None
     low, high, first = [c[apart] for c in low], [c[apart] for c in high], first[apart]
@@ -262,8 +281,9 @@ def _bisect(
     target = low[at].copy()
     trial = [column.copy() for column in high]
     trial[at] = target
-    same = label(Batch(len(first), trial)) == first
-    high[at][~same] = target[~same]
+    answers = label(Batch(len(first), trial))
+    same, apart = answers == first, (answers != first) & (answers >= 0)
+    high[at][apart] = target[apart]
     if not same.any():
         return 1
     calls, near, far = 1, low[at].copy(), high[at].copy()
@@ -274,7 +294,8 @@ def _bisect(
         calls += 1
         trial = [column.copy() for column in high]
         trial[at] = np.where(same, middle, high[at])
-        like_first = label(Batch(len(first), trial)) == first
+        answers = label(Batch(len(first), trial))
+        like_first, same = answers == first, same & (answers >= 0)
         near = np.where(same & like_first, middle, near)
         far = np.where(same & ~like_first, middle, far)
     low[at] = np.where(same, near, low[at])

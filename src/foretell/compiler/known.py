@@ -1,5 +1,6 @@
 """What is known of a model without loading it: its files, columns, trust, and what was proven of its engines."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +11,11 @@ from foretell.models import compiled, mlmodel, proven
 from foretell.models import load as models
 from foretell.models.load import COMPILED
 from foretell.models.mlmodel import StoredModel
-from foretell.models.proven import NATIVE, Record
+from foretell.models.proven import NATIVE, Entry, Record
 from foretell.models.requirements import LIBRARIES, installed, saved_with
 from foretell.models.trust import open_store
 from foretell.registry.resolve import Resolved
-from foretell.signature import Signature
+from foretell.signature import from_schema_file
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +44,15 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     record: Record | None
 
 
-def known(resolved: Resolved, registry: str | None = None, variant: str = "") -> Known:
-    """Reads what is there. Raises ModelError."""
+def known(
+    resolved: Resolved, registry: str | None = None, *, schema: str | None = None, cast: dict[str, str] | None = None
+) -> Known:
+    """Reads what is there. schema, cast: what its columns are read as. Raises ModelError, UsageError."""
     stored = mlmodel.read(resolved.path)
     flavour = models.flavour_of(stored)
     sizes = [path.stat().st_size for _, path in storage.files_under(resolved.path)]
-    place = proven.entry(resolved.digest, variant)
+    models.check_types(flavour, resolved.label, schema, cast)
+    place = proven.entry(resolved.digest, predictor.variant(schema, cast))
     record = compiled.record(resolved.path) if flavour == COMPILED else place.record()
     demoted = None if flavour == COMPILED else place.demoted()
     runs = _runs(stored, flavour)
@@ -71,7 +75,7 @@ def known(resolved: Resolved, registry: str | None = None, variant: str = "") ->
         saved_with=saved_with(stored, flavour),
         trust="trusted" if trusted else "needed" if runs else "free",
         runs=runs,
-        signature=_signature(stored, flavour, resolved, variant),
+        signature=_signature(stored, flavour, place, schema, cast),
         engine=engine,
         why=why,
         demoted=demoted,
@@ -100,11 +104,13 @@ def _engine(own: str | None, record: Record | None, demoted: str | None) -> tupl
     return record.chosen, record.why
 
 
-def _signature(stored: StoredModel, flavour: str, resolved: Resolved, variant: str) -> dict[str, Any] | None:
-    """The model's own; else that of what was compiled of it."""
-    found: Signature | None = stored.signature
+def _signature(
+    stored: StoredModel, flavour: str, place: Entry, schema: str | None, cast: dict[str, str] | None
+) -> dict[str, Any] | None:
+    """That of what was compiled of the model; else its own, or the schema's."""
     if flavour == COMPILED:
-        found = compiled.describe(stored).signature
-    elif (folder := proven.entry(resolved.digest, variant).chosen()) is not None:
-        found = compiled.describe(mlmodel.read(folder)).signature
-    return None if found is None else found.to_dict()
+        return compiled.describe(stored).signature.to_dict()
+    if (folder := place.chosen()) is not None:
+        return compiled.describe(mlmodel.read(folder)).signature.to_dict()
+    found = from_schema_file(Path(schema)) if schema else stored.signature
+    return None if found is None else found.cast(cast or {}).to_dict()

@@ -1,10 +1,8 @@
 """Compiles a model that nobody trusts: its code runs in a sandbox, and what it leaves is read as a stranger's file."""
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -41,58 +39,65 @@ def compile_sandboxed(
     """
     place = proven.entry(resolved.digest, predictors.variant(schema, cast))
     place.make()
-    say("compiling in a sandbox, which may take minutes …")
-    with tempfile.TemporaryDirectory(dir=place.folder) as folder:
-        writable = Path(folder).absolute()
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment |= {"HOME": folder, "FORETELL_CACHE": str(writable / "cache"), "FORETELL_TRUST": resolved.digest}
-        command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--engine", engine]
-        command += ["-m", str(resolved.path.absolute())]
-        command += [part for name, kind in (cast or {}).items() for part in ("--cast", f"{name}={kind}")]
-        command += ["--schema", str(Path(schema).absolute())] if schema else []
-        readable = [resolved.path.absolute(), *([Path(schema).absolute()] if schema else [])]
-        ended = sandbox.run(
-            command, readable=readable, writable=writable, environment=environment, seconds=_SECONDS, memory=_MEMORY
-        )
-        if ended.code:
-            why = f"it took {ended.limit}" if ended.limit else ended.said or f"exit code {ended.code}"
-            raise ModelError(f"{resolved.label} could not be compiled in the sandbox: {why}")
-        return _taken(resolved, place, writable / "cache" / "engines" / place.folder.name)
+    try:
+        with place.locked(say), place.draft() as folder:
+            say("compiling in a sandbox, which may take minutes …")
+            left = _left(resolved, Path(folder).absolute(), schema, cast or {}, engine)
+            return _taken(resolved, place, left / "engines" / place.folder.name)
+    except OSError as error:
+        raise OutputError(
+            f"{place.folder} cannot be written: {error.strerror or error}", "Set FORETELL_CACHE"
+        ) from error
+
+
+def _left(resolved: Resolved, writable: Path, schema: str | None, cast: dict[str, str], engine: str) -> Path:
+    """Runs the compilation; returns the cache that it filled."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"HOME": str(writable), "FORETELL_CACHE": str(writable / "cache"), "FORETELL_TRUST": resolved.digest}
+    command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--engine", engine]
+    command += ["-m", str(resolved.path.absolute())]
+    command += [part for name, kind in cast.items() for part in ("--cast", f"{name}={kind}")]
+    command += ["--schema", str(Path(schema).absolute())] if schema else []
+    readable = [resolved.path.absolute(), *([Path(schema).absolute()] if schema else [])]
+    ended = sandbox.run(
+        command, readable=readable, writable=writable, environment=environment, seconds=_SECONDS, memory=_MEMORY
+    )
+    if ended.code:
+        why = f"it took {ended.limit}" if ended.limit else ended.said or f"exit code {ended.code}"
+        raise ModelError(f"{resolved.label} could not be compiled in the sandbox: {why}")
+    return writable / "cache"
 
 
 def _taken(resolved: Resolved, place: Entry, left: Path) -> Record:
     """What was left in the sandbox, checked and copied into the cache."""
     try:
-        record = msgspec.json.decode(_plain_bytes(left / "record.json", 1 << 20), type=Record)
+        kept = msgspec.json.decode(_plain_bytes(left / "record.json", 1 << 20), type=proven.Kept)
+        record = kept.record
         known = proven.circumstances(depends_on(record.flavour))
         if record.digest != resolved.digest or record.made != known or not record.sound:
             raise ModelUnreadable(f"what the sandbox left is no record of {resolved.label}")
-        for tried in record.tried:
-            if tried.engine in MAKERS and tried.verified is not None:
-                _take(resolved, left / tried.engine, place.folder / tried.engine)
+        record = msgspec.structs.replace(record, of=resolved.label)
+        engines = [tried.engine for tried in record.tried if tried.engine in MAKERS and tried.verified is not None]
+        with place.draft() as draft:
+            for name in engines:
+                _copied(resolved, kept.folder(left, name), Path(draft) / name)
+            place.keep(record, {name: Path(draft) / name for name in engines})
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelUnreadable(f"what the sandbox left of {resolved.label} cannot be read: {error}") from error
-    record = msgspec.structs.replace(record, of=resolved.label)
-    place.keep(record)
     return record
 
 
-def _take(resolved: Resolved, left: Path, target: Path) -> None:
+def _copied(resolved: Resolved, left: Path, draft: Path) -> None:
     """One compiled model: copied file by file, then opened as it will be, before it takes its place."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        draft = Path(folder) / "model"
-        room = _LARGEST
-        for name, path in storage.files_under(left):
-            data = _plain_bytes(path, room)
-            room -= len(data)
-            (draft / name).parent.mkdir(parents=True, exist_ok=True)
-            (draft / name).write_bytes(data)
-        opened = models.load(models.Settled(mlmodel.read(draft), models.COMPILED, trusted=False))
-        if opened.digest != resolved.digest or compiled.record(draft) is None:
-            raise ModelUnreadable(f"what the sandbox left was not compiled of {resolved.label}")
-        if target.exists():
-            shutil.move(target, Path(folder) / "old")
-        draft.rename(target)
+    room = _LARGEST
+    for name, path in storage.files_under(left):
+        data = _plain_bytes(path, room)
+        room -= len(data)
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).write_bytes(data)
+    opened = models.load(models.Settled(mlmodel.read(draft), models.COMPILED, trusted=False))
+    if opened.digest != resolved.digest or compiled.record(draft) is None:
+        raise ModelUnreadable(f"what the sandbox left was not compiled of {resolved.label}")
 
 
 def _plain_bytes(path: Path, most: int) -> bytes:

@@ -2,22 +2,23 @@
 with the same rows refused."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from foretell.batch import Answers, Batch, Call, Output
-from foretell.compiler.draw import Rows
+from foretell.compiler.draw import ROWS, Rows
 from foretell.errors import ForetellError, InputError
 from foretell.models.proven import SIZES, Verified
 from foretell.predictor import Predictor
 
 ANSWERED, REFUSED, FAILED = 0, 1, 2
-ENOUGH = 1_000
-"""Rows that the library answers, below which nothing counts as proven; a few tensors do."""
 
 _PIECE = 64
-_MOST_REFUSED = 150
+_MOST_REFUSED = 60
+_FEWEST = 200
+"""Rows that are answered, from which on more may be mixed of them."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,52 @@ class Reference:
 
 
 def reference(native: Predictor, rows: Rows, calls: Sequence[Call]) -> Reference:
-    """Asks the library. Of rows that it refuses a number is enough for each kind."""
-    good: list[Batch] = []
-    bad: list[tuple[Batch, int]] = []
-    kinds: dict[str, int] = {}
+    """Asks the library. Of rows that it refuses a number is enough for each kind; others are mixed in their place, of
+    the cells of those that it answers."""
+    asked = _Asked(native, calls[0])
     for kind, batch in rows.kinds.items():
-        seen = refused = 0
-        for start in range(0, batch.rows, _PIECE if kind in _DOUBTFUL else batch.rows):
-            piece = batch[start : start + (_PIECE if kind in _DOUBTFUL else batch.rows)]
-            codes = outcomes(native, piece, calls[0], _MOST_REFUSED - refused)
+        asked.ask(kind, batch)
+    answered = asked.answered
+    if _FEWEST <= answered.rows < rows.enough:
+        asked.ask("mixed", _mixed(answered, rows.enough - answered.rows))
+        answered = asked.answered
+    answers = {call: native.predict(answered, call) for call in calls} if answered.rows else {}
+    return Reference(answered, answers, asked.bad, asked.kinds)
+
+
+@dataclass
+class _Asked:
+    """What came of rows so far: answered ones, rows of one each that are not and how, and how many of each kind."""
+
+    native: Predictor
+    call: Call
+    good: list[Batch] = field(default_factory=list)
+    bad: list[tuple[Batch, int]] = field(default_factory=list)
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def answered(self) -> Batch:
+        return Batch.concat([batch for batch in self.good if batch.rows] or self.good[:1])
+
+    def ask(self, kind: str, batch: Batch) -> None:
+        """Asks for rows of a kind, until enough of them are refused."""
+        refused, size = 0, _PIECE if kind in _DOUBTFUL else batch.rows
+        for start in range(0, batch.rows, size):
+            piece = batch[start : start + size]
+            codes = outcomes(self.native, piece, self.call, _MOST_REFUSED - refused)
             piece = piece[: len(codes)]
-            bad += [(piece[at : at + 1], int(codes[at])) for at in np.flatnonzero(codes)]
-            good.append(picked(piece, codes == ANSWERED))
-            seen, refused = seen + piece.rows, refused + int((codes != ANSWERED).sum())
+            self.bad += [(piece[at : at + 1], int(codes[at])) for at in np.flatnonzero(codes)]
+            self.good.append(picked(piece, codes == ANSWERED))
+            self.kinds[kind] = self.kinds.get(kind, 0) + piece.rows
+            refused += int((codes != ANSWERED).sum())
             if refused >= _MOST_REFUSED:
                 break
-        kinds[kind] = seen
-    answered = Batch.concat([batch for batch in good if batch.rows] or [rows.kinds["example"][:0]])
-    answers = {call: native.predict(answered, call) for call in calls} if answered.rows else {}
-    return Reference(answered, answers, bad, kinds)
+
+
+def _mixed(rows: Batch, count: int) -> Batch:
+    """count rows, each cell from another row. What a library refuses is mostly one cell, so it answers them."""
+    chance = np.random.default_rng(21)
+    return Batch(count, [column[chance.integers(0, rows.rows, count)] for column in rows.columns])
 
 
 _DOUBTFUL = ("nulls", "extremes", "unseen words")
@@ -83,10 +111,10 @@ def outcomes(predictor: Predictor, batch: Batch, call: Call, most: int | None = 
 def verified(candidate: Predictor, expected: Reference, native: Predictor) -> Verified:
     """Compares a candidate with what the library answered."""
     count = expected.rows.rows
-    so_far = Verified(count + len(expected.bad), len(expected.bad), expected.kinds, exact=True)
-    enough = ENOUGH if native.signature.tabular else 1
-    if count < enough:
-        return _not(so_far, f"the library answers {count} of the rows that were made up, too few to prove anything")
+    so_far = Verified(count, len(expected.bad), expected.kinds, exact=True)
+    if count < (ROWS if native.signature.tabular else 1):
+        told = f"{count:,} of the rows that were made up, and below {ROWS:,} nothing counts as proven"
+        return _not(so_far, f"the library answers {told}")
     if candidate.engine.proba != native.engine.proba:
         return _not(so_far, "only one of the two has class probabilities")
     largest, changed, why = 0.0, 0, ""
@@ -95,6 +123,7 @@ def verified(candidate: Predictor, expected: Reference, native: Predictor) -> Ve
     for call, answers in expected.answers.items():
         for size in SIZES:
             step = 1 if size > 1 else max(1, int(count * candidate.cost.of(1) / _SECONDS_ALONE))
+            others = 0
             for start in range(0, count, size * step):
                 part = slice(start, min(start + size, count))
                 try:
@@ -103,8 +132,9 @@ def verified(candidate: Predictor, expected: Reference, native: Predictor) -> Ve
                     return _not(so_far, f"does not answer a row that the library answers: {error.message}")
                 difference = compared(got, answers[part])
                 if difference is not None:
-                    largest, changed = max(largest, difference.largest), changed + difference.changed
+                    largest, others = max(largest, difference.largest), others + difference.changed
                     why = why or f"{difference.why} ({part.stop - part.start} rows at a time)"
+            changed = max(changed, others)
     for row, outcome in expected.bad:
         got_codes = outcomes(candidate, row, next(iter(expected.answers)))
         if got_codes[0] != outcome:
@@ -130,7 +160,7 @@ _FEW = 512
 
 
 def _not(found: Verified, why: str, largest: float = 0.0, changed: int = 0) -> Verified:
-    return Verified(found.rows, found.refused, found.kinds, False, largest, changed, why)
+    return msgspec.structs.replace(found, exact=False, largest=largest, changed=changed, why=why)
 
 
 @dataclass(frozen=True)
@@ -187,17 +217,20 @@ def picked(batch: Batch, mask: np.ndarray) -> Batch:
 
 
 def labeller(native: Predictor, call: Call) -> Callable[[Batch], np.ndarray]:
-    """Which answer a row gets from the library, as a number; -1 where it is refused."""
+    """Which answer a row gets from the library, as a number; -1 where it is refused, or after many that were."""
     known: dict[object, int] = {}
 
     def label(batch: Batch) -> np.ndarray:
-        codes = outcomes(native, batch, call)
+        codes = outcomes(native, batch, call, _MOST_UNLABELLED)
         found = np.full(batch.rows, -1)
         good = np.flatnonzero(codes == ANSWERED)
         if len(good):
-            values = native.predict(picked(batch, codes == ANSWERED), call).outputs[0].values
+            values = native.predict(picked(batch[: len(codes)], codes == ANSWERED), call).outputs[0].values
             rows = values.reshape(len(values), -1).tolist()
             found[good] = [known.setdefault(tuple(row), len(known)) for row in rows]
         return found
 
     return label
+
+
+_MOST_UNLABELLED = 20

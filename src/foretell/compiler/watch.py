@@ -4,6 +4,7 @@ the rows ahead make it pay."""
 import time
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -12,21 +13,22 @@ from foretell.batch import Batch, Call
 from foretell.compiler import verify
 from foretell.compiler.candidates import coverable
 from foretell.compiler.compile import Say, compile_model
-from foretell.errors import ForetellError, ModelError, ModelUntrusted, OutputError
+from foretell.errors import ForetellError, ModelUntrusted, OutputError, printable
 from foretell.models import proven
-from foretell.models.proven import Record, Tried
 from foretell.predictor import Predictor
 
 _CHECKED = 4096
 _READING = 1.5e-6
 """Seconds that a row takes besides its prediction, about; read, written."""
-_PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 400, 1.0
-"""What a compilation asks the library for, about, and what it takes besides."""
+_PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 500, 2.5
+"""What a compilation asks the library for, about (models that refuse rows: up to 1,000 calls), and what it takes
+besides."""
 _WORTH, _SAVED = 1.2, 0.7
 
 
 class Watch:
-    """Watches one job. schema, cast: as the model was loaded with. say: told what changes, a line each."""
+    """Watches one job, which goes on whatever fails here. schema, cast: as the model was loaded with. say: told what
+    changes, a line each."""
 
     def __init__(
         self, predictor: Predictor, *, schema: str | None = None, cast: dict[str, str] | None = None, say: Say
@@ -37,57 +39,64 @@ class Watch:
         self._place = proven.entry(predictor.resolved.digest, predictors.variant(schema, cast))
         self._rows = 0
         self._first: tuple[Batch, Call] | None = None
-        found, untried = predictor.found, self._place.record() is None and self._place.demoted() is None
-        self._open = found.automatic and found.compiled is None and untried and coverable(predictor, at_once=True)
+        self._open = False
+        try:
+            untried = predictor.found.automatic and predictor.found.compiled is None and self._place.record() is None
+            self._open = untried and coverable(predictor, at_once=True)
+        except Exception as error:
+            say(f"it stays with {predictor.engine.name}: {_told(error)}")
 
     def before(self, batch: Batch, call: Call, ahead: int | None) -> None:
         """Told of the first rows, before they are predicted. ahead: rows that come after them, about, if known."""
         self._first = (batch[:_CHECKED], call)
-        found = self._predictor.found
+        found, engine = self._predictor.found, self._predictor.engine.name
         if found.compiled is None or not found.automatic:
             return
-        record = self._place.record()
-        chosen = record.of_engine(record.chosen) if record else None
-        if record is None or chosen is None or not self._is_due(record, chosen, batch.rows + (ahead or 0)):
-            return
+        native: Predictor | None = None
         try:
+            if not self._is_due(found.compiled, batch.rows + (ahead or 0)):
+                return
             native = predictors.load(found.native, schema=self._schema, cast=self._cast)
+            if not self._proves(native, self._predictor):
+                self._predictor.take_over(native)
         except ModelUntrusted:
             return
-        except ModelError as error:
-            self._say(f"the {chosen.label} was not held against its library on these rows: {error.message}")
-            return
-        if not self._proves(native, self._predictor, chosen.label):
-            self._predictor.take_over(native)
+        except Exception as error:
+            self._say(f"the {engine} was not held against its library on these rows: {_told(error)}")
+            if native is not None:
+                self._predictor.take_over(native)
 
     def after(self, rows: int, ahead: int | None) -> None:
         """Told after each block how many rows it had, and how many come after it, about, if known."""
         self._rows += rows
-        if not self._open or not self._pays(self._rows if ahead is None else ahead):
-            return
-        self._open = False
         native = self._predictor
         try:
+            if not self._open or not self._pays(self._rows if ahead is None else ahead):
+                return
+            self._open = False
             self._say("many rows are ahead: making a faster engine, and proving that it answers the same …")
             record = compile_model(native.found, schema=self._schema, cast=self._cast, loaded=native, say=self._say)
-            chosen, folder = record.of_engine(record.chosen), self._place.chosen()
-            if chosen is None or folder is None:
+            folder = self._place.chosen()
+            if folder is None:
                 self._say(f"it stays with {native.engine.name}: {record.why}")
                 return
             faster = predictors.load(replace(native.found, compiled=folder))
+            if self._proves(native, faster):
+                native.take_over(faster)
+                self._say(f"from here on the {native.engine.name} predicts: {record.why}")
         except Exception as error:
-            why = error.message if isinstance(error, ForetellError) else f"{type(error).__name__}: {error}"
-            self._say(f"it stays with {native.engine.name}: {why}")
-            return
-        if self._proves(native, faster, chosen.label):
-            native.take_over(faster)
-            self._say(f"from here on the {chosen.label} predicts: {record.why}")
+            self._open = False
+            self._say(f"it stays with {native.engine.name}: {_told(error)}")
 
-    def _is_due(self, record: Record, chosen: Tried, rows: int) -> bool:
+    def _is_due(self, folder: Path, rows: int) -> bool:
         """Whether the library is worth loading: the first time that the engine meets real data, and wherever that takes
         no longer than the job."""
+        record = self._place.record()
+        chosen = record.of_engine(record.chosen) if record else None
+        if self._place.seen(folder) == 0 or record is None or chosen is None or not chosen.seconds:
+            return True
         each = min(seconds / size for size, seconds in chosen.seconds.items()) + _READING
-        return self._place.seen() == 0 or rows * each >= record.start
+        return rows * each >= record.start
 
     def _pays(self, ahead: int) -> bool:
         """Whether what the rows ahead would save is more than what a compilation takes, by what calls cost so far."""
@@ -103,15 +112,15 @@ class Watch:
         verify.outcomes(self._predictor, batch[:1], call)
         return time.perf_counter() - started
 
-    def _proves(self, native: Predictor, engine: Predictor, label: str) -> bool:
+    def _proves(self, native: Predictor, engine: Predictor) -> bool:
         """Whether an engine answers the first rows as the library does; if not, nobody uses it any more."""
         batch, call = self._first or (native.example(), Call())
-        why = difference(native, engine, batch, call)
+        why, label, folder = difference(native, engine, batch, call), engine.engine.name, engine.found.compiled
         try:
             if why is None:
-                self._place.saw(batch.rows)
+                self._place.saw(batch.rows, folder)
                 return True
-            self._place.demote(f"on real data the {label} does not answer as {native.engine.name} does: {why}")
+            self._place.demote(f"on real data the {label} does not answer as {native.engine.name} does: {why}", folder)
         except OutputError as error:
             self._say(error.message)
         if why is not None:
@@ -120,6 +129,13 @@ class Watch:
                 "predicts, here and in every server and job from now on"
             )
         return why is None
+
+
+def _told(error: Exception) -> str:
+    """What failed, on one line."""
+    if isinstance(error, ForetellError):
+        return error.message
+    return printable(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def difference(native: Predictor, engine: Predictor, batch: Batch, call: Call) -> str | None:

@@ -1,15 +1,14 @@
 """XGBoost's and LightGBM's boosters as a graph: their trees, in the precision and the order of their own sums, and what
 their objectives make of the scores."""
 
-import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from foretell.conversion.graph import LARGEST_FLOAT, Graph, Piece, cannot
-from foretell.conversion.trees import LESS, Tree, constant, from_nodes, summed
+from foretell.conversion.trees import LESS, summed
+from foretell.trees import lightgbm as lightgbm_trees
+from foretell.trees.tree import Tree, constant
+from foretell.trees.xgboost import EXPONENTIAL, LOGISTIC, MULTIPLE, PLAIN, Boosted, NotTrees, read
 
 
 @dataclass(frozen=True)
@@ -25,43 +24,33 @@ class Answer:
     classes: Any = None
 
 
-_LOGISTIC = ("binary:logistic", "reg:logistic")
-_EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
-_MULTIPLE = ("multi:softprob", "multi:softmax")
-_PLAIN = (
-    "rank:map",
-    "rank:ndcg",
-    "rank:pairwise",
-    "reg:absoluteerror",
-    "reg:pseudohubererror",
-    "reg:quantileerror",
-    "reg:squarederror",
-    "reg:squaredlogerror",
-)
-
-
 def xgboost(graph: Graph, table: Piece, booster: Any, rounds: int, classes: Any, *, finite: bool) -> Answer:
     """XGBoost's booster. rounds: how many of its rounds count, 0 for all. classes: a classifier's, else None. finite:
     infinite numbers are refused. Raises ModelUnreadable."""
     _check_width("XGBoost", table, booster.num_features())
-    learner = json.loads(booster.save_raw("json"))["learner"]
-    objective = learner["objective"]["name"]
-    if objective not in (*_LOGISTIC, *_EXPONENTIAL, *_MULTIPLE, *_PLAIN):
+    try:
+        found = read(bytes(booster.save_raw("ubj")), rounds, in_place=not finite)
+    except NotTrees as error:
+        raise cannot(f"it has {error}") from error
+    objective = found.objective
+    if objective not in (*LOGISTIC, *EXPONENTIAL, *MULTIPLE, *PLAIN):
         raise cannot(f"it has XGBoost's objective {objective}")
     if finite:
         graph.refuse_from(table, LARGEST_FLOAT)
-    trees, targets = _xgboost_trees(learner, rounds)
+    trees, targets = _xgboost_trees(found)
     margins = summed(graph, graph.cast(table.value, "float32"), trees, targets, "float32", LESS)
-    if objective in _MULTIPLE:
+    if objective in MULTIPLE:
         return _xgboost_classes(graph, graph.softmax(margins, "float32"), objective, classes)
     scores = margins
-    if objective in _EXPONENTIAL:
+    if objective in EXPONENTIAL:
         scores = graph.exp(margins, "float32")
-    elif objective in _LOGISTIC:
+    elif objective in LOGISTIC:
         scores = sigmoid(graph, margins, "float32")
     if classes is None:
         return Answer(scores)
-    if len(classes) != 2 or max(targets) > 0 or objective not in _LOGISTIC:
+    if objective not in LOGISTIC:
+        raise cannot(f"it decides classes by XGBoost's objective {objective}")
+    if len(classes) != 2 or max(targets) > 0:
         raise cannot("it gives several labels a row")
     positive = graph.add("Greater", scores, graph.constant(0.5, "float32"))
     return Answer(_flat(graph, graph.cast(positive, "int64")), both(graph, scores, "float32"), classes)
@@ -77,54 +66,34 @@ def _xgboost_classes(graph: Graph, shares: str, objective: str, classes: Any) ->
     return Answer(best, shares, classes)
 
 
-def _xgboost_trees(learner: dict[str, Any], rounds: int) -> tuple[list[Tree], list[int]]:
-    """The trees of the rounds, and the target of each, behind one tree a target from which the sums begin."""
-    gradient = learner["gradient_booster"]
-    kind, weights = gradient["name"], gradient.get("weight_drop")
-    if kind not in ("gbtree", "dart"):
-        raise cannot(f"it has XGBoost's booster {kind}")
-    model = gradient["gbtree"]["model"] if kind == "dart" else gradient["model"]
-    count = model["iteration_indptr"][rounds] if rounds else len(model["trees"])
-    targets = [int(target) for target in model["tree_info"][:count]]
-    if any("categories_nodes" in tree and len(tree["categories_nodes"]) for tree in model["trees"]):
+def _xgboost_trees(found: Boosted) -> tuple[list[Tree], list[int]]:
+    """The trees, and the target of each, behind one tree a target from which the sums begin."""
+    if any(tree.sets for tree in found.trees):
         raise cannot("it has XGBoost's splits by category")
-    if any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in model["trees"]):
+    if any(tree.leaves.ndim > 1 for tree in found.trees):
         raise cannot("it has XGBoost's trees with several outputs")
-    width = max(targets, default=0) + 1
-    trees = [constant(margin) for margin in _margins(learner, width)]
-    for number, tree in enumerate(model["trees"][:count]):
-        conditions = np.array(tree["split_conditions"], "float32")
-        leaves = conditions * np.float32(weights[number]) if weights is not None else conditions
-        children = (tree["left_children"], tree["right_children"], tree["split_indices"])
-        trees.append(from_nodes(*children, conditions, tree["default_left"], leaves))
-    return trees, [*range(width), *targets]
-
-
-def _margins(learner: dict[str, Any], width: int) -> list[float]:
-    """Where the sums begin: the base score, which is kept as the objective shows it."""
-    stored = json.loads(str(learner["learner_model_param"]["base_score"]))
-    scores = np.broadcast_to(np.array(stored, "float32"), (width,))
-    objective = learner["objective"]["name"]
-    if objective in _LOGISTIC:
-        return [float(-np.float32(math.log(np.float32(1) / score - np.float32(1)))) for score in scores]
-    return [math.log(score) if objective in _EXPONENTIAL else float(score) for score in scores]
+    starts = [constant(float(start)) for start in found.starts]
+    return [*starts, *found.trees], [*range(len(starts)), *found.outputs]
 
 
 def lightgbm(graph: Graph, table: Piece, booster: Any, classes: Any) -> Answer:
     """LightGBM's booster, in its own text. classes: a classifier's, else None. Raises ModelUnreadable."""
     _check_width("LightGBM", table, booster.num_feature())
-    head, *blocks = booster.model_to_string().partition("\nend of trees\n")[0].split("\n\nTree=")
-    lines = dict(line.partition("=")[::2] for line in head.splitlines())
-    width = int(lines["num_tree_per_iteration"])
-    name, *options = lines.get("objective", "custom").split()
-    trees = [_lightgbm_tree(dict(line.partition("=")[::2] for line in block.splitlines())) for block in blocks]
-    scores = summed(graph, table.value, trees, [number % width for number in range(len(trees))])
-    if "average_output" in head.splitlines():
-        scores = graph.add("Div", scores, graph.constant(float(len(trees) // width)))
-    shares = _lightgbm_link(graph, scores, name, dict(option.partition(":")[::2] for option in options))
+    model = lightgbm_trees.read(booster.model_to_string())
+    for what, there in {
+        "linear trees": model.linear,
+        "splits by category": any(tree.sets for tree in model.trees),
+        "zeros that count as missing": any(tree.zero_missing is not None for tree in model.trees),
+    }.items():
+        if there:
+            raise cannot(f"it has LightGBM's {what}")
+    scores = summed(graph, table.value, model.trees, [number % model.outputs for number in range(len(model.trees))])
+    if model.average:
+        scores = graph.add("Div", scores, graph.constant(float(model.rounds)))
+    shares = _lightgbm_link(graph, scores, model.objective, model.options)
     if classes is None:
         return Answer(shares)
-    if width == 1:
+    if model.outputs == 1:
         shares = both(graph, shares, "float64")
     return Answer(graph.add("ArgMax", shares, axis=1, keepdims=0), shares, classes)
 
@@ -144,27 +113,6 @@ def _lightgbm_link(graph: Graph, scores: str, objective: str, options: dict[str,
         slope = float(options.get("sigmoid", 1))
         return sigmoid(graph, scores if slope == 1 else graph.add("Mul", scores, graph.constant(slope)))
     raise cannot(f"it has LightGBM's objective {objective}{' with sqrt' if 'sqrt' in options else ''}")
-
-
-def _lightgbm_tree(tree: dict[str, str]) -> Tree:
-    leaves = np.array(tree["leaf_value"].split(), "float64")
-    if tree.get("is_linear", "0") != "0":
-        raise cannot("it has LightGBM's linear trees")
-    if len(leaves) == 1:
-        return constant(float(leaves[0]))
-    kinds = np.array(tree["decision_type"].split(), "int64")
-    threshold = np.array(tree["threshold"].split(), "float64")
-    missing = (kinds >> 2) & 3
-    if (kinds & 1).any():
-        raise cannot("it has LightGBM's splits by category")
-    if (missing == 1).any():
-        raise cannot("it has LightGBM's zeros that count as missing")
-    # Where a tree saw no missing value, LightGBM takes one for 0.
-    missing_left = np.where(missing == 0, threshold >= 0, (kinds & 2) > 0)
-    feature, left, right = (
-        np.array(tree[name].split(), "int64") for name in ("split_feature", "left_child", "right_child")
-    )
-    return Tree(feature, threshold, missing_left, left, right, leaves)
 
 
 def _check_width(library: str, table: Piece, columns: int) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from foretell.conversion.boosters import Answer, both, lightgbm, sigmoid, xgboost
 from foretell.conversion.encoders import impute, one_hot, ordinal
 from foretell.conversion.graph import LARGEST_FLOAT, OPSET, Graph, Piece, Table, cannot, first_line, versioned
-from foretell.conversion.trees import constant, looked_up, of_histogram, of_sklearn, summed
+from foretell.conversion.trees import looked_up, summed
 from foretell.models.onnx import session
 from foretell.models.sklearn import parts
+from foretell.trees.tree import constant, of_histogram, of_sklearn
 
 _SKL2ONNX = {"": OPSET, "ai.onnx.ml": 3}
 _SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")

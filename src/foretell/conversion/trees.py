@@ -1,61 +1,13 @@
 """Ensembles of trees as ONNX's one operator for them, on doubles: decisions and sums as the libraries compute them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from foretell.conversion.graph import Graph
+from foretell.trees.tree import Tree
 
 LESS_OR_EQUAL, LESS = 0, 1
-
-
-@dataclass(frozen=True)
-class Tree:
-    """One tree: an array each over its splits, of which the first is the root, and the values of its leaves.
-
-    left, right: where a row goes on that is below the threshold, and elsewhere: a split's number, or ~ a leaf's.
-    missing_left: whether a missing value goes left. leaves: shape (leaves,), or (leaves, k).
-    """
-
-    feature: np.ndarray
-    threshold: np.ndarray
-    missing_left: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    leaves: np.ndarray
-
-
-def constant(value: float) -> Tree:
-    """A tree that answers every row alike: with it a sum begins where the library begins it."""
-    none = np.empty(0, "int64")
-    return Tree(none, np.empty(0), none, none, none, np.array([value]))
-
-
-def from_nodes(left: Any, right: Any, feature: Any, threshold: Any, missing_left: Any, values: Any) -> Tree:
-    """A tree from arrays over all of its nodes, leaves among them, whose left child is -1."""
-    left, right = np.asarray(left, "int64"), np.asarray(right, "int64")
-    leaf = left < 0
-    numbers = np.where(leaf, ~(np.cumsum(leaf) - 1), np.cumsum(~leaf) - 1)
-    split = ~leaf
-    columns, thresholds, missing = (np.asarray(array)[split] for array in (feature, threshold, missing_left))
-    return Tree(columns, thresholds, missing, numbers[left[split]], numbers[right[split]], np.asarray(values)[leaf])
-
-
-def of_sklearn(tree: Any) -> Tree:
-    """scikit-learn's own tree_, of one output: leaves of shape (leaves, 1), or of a share for each class."""
-    arrays = (tree.children_left, tree.children_right, tree.feature, tree.threshold, tree.missing_go_to_left)
-    return from_nodes(*arrays, tree.value.reshape(len(tree.value), -1))
-
-
-def of_histogram(predictor: Any) -> Tree:
-    """A tree of HistGradientBoosting…, whose nodes are records."""
-    nodes = predictor.nodes
-    leaf = nodes["is_leaf"].astype(bool)
-    left = np.where(leaf, -1, nodes["left"].astype("int64"))
-    more = (nodes["feature_idx"], nodes["num_threshold"], nodes["missing_go_to_left"], nodes["value"])
-    return from_nodes(left, nodes["right"], *more)
 
 
 def summed(

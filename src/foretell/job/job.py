@@ -1,129 +1,303 @@
-"""One batch prediction over an input: read a block, predict, write, and at the end put the output in place."""
+"""One batch prediction: blocks are read, worked on by many, and written in order; what is written is committed, so that
+the same job can be gone on with; and at the end the output is put in place."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from foretell.batch import Answers, Call
-from foretell.errors import CellWrong, ForetellError, InputError
+from foretell.errors import RejectsExceeded
+from foretell.job import crew as crews
+from foretell.job.crew import Brief, Crew, Processes, Threads
+from foretell.job.inputs import Inputs, Tagged
+from foretell.job.journal import Commit
+from foretell.job.outputs import AUTO, Standing, Target
+from foretell.job.pins import pins
+from foretell.job.work import Done, Job, Work
 from foretell.predictor import Predictor
-from foretell.tables import formats, json_document
-from foretell.tables.csv_reader import CsvOptions
-from foretell.tables.files import Source, Text
-from foretell.tables.formats import Format, Reader
-from foretell.tables.kept import ALL, Keep, Kept, Rows, clash_of
-from foretell.tables.outputs import Sink
+from foretell.tables import formats
+from foretell.tables.kept import clash_of
+from foretell.tables.writer import Part
 
 if TYPE_CHECKING:
     from foretell.compiler.watch import Watch
 
-_MAX_DOCUMENT = 256 << 20
-_SLICE = 65_536
+_PATIENCE = 10.0
+_PYTHON = "python_function"
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to do. params: as given, not yet checked. prediction: the name of the predictions' column."""
+class Limit:
+    """How many bad rows are too many: more than so many, or more than this share of all rows, known at the end. Without
+    either, only when none is good."""
 
-    input_format: Format
-    output_format: Format
-    proba: bool = False
-    params: dict[str, Any] = field(default_factory=dict)
-    keep: Keep = ALL
-    prediction: str = "prediction"
-    options: CsvOptions = CsvOptions()
+    rows: int | None = None
+    share: float | None = None
+
+    def exceeded(self, rows: int, rejected: int, *, ended: bool) -> bool:
+        if self.rows is not None:
+            return rejected > self.rows
+        if self.share is not None:
+            return ended and rejected > self.share * rows
+        return ended and rows > 0 and rejected == rows
+
+    @property
+    def set(self) -> bool:
+        return self.rows is not None or self.share is not None
+
+    def __str__(self) -> str:
+        return f"{self.rows}" if self.rows is not None else f"{(self.share or 0) * 100:g}%"
+
+
+@dataclass
+class Stop:
+    """Set by a signal: what was begun is finished, the rest is left for a later run. code: what to exit with."""
+
+    code: int | None = None
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a job is. read, size: bytes of the input; size is None where unknown. seconds: since its start."""
+class Running:
+    """How a job is to run; nothing of its output depends on it. threads: 0 for as many as there are cores. again: loads
+    the model in another process. patience: seconds of work ahead that are worth to start processes."""
 
-    rows: int
-    read: int
-    size: int | None
-    seconds: float
+    threads: int = 0
+    resume: str = AUTO
+    limit: Limit = Limit()
+    stop: Stop | None = None
+    again: Callable[[], Predictor] | None = None
+    patience: float = _PATIENCE
+    say: Callable[[str], None] = lambda _: None
 
 
-def run(job: Job, predictor: Predictor, source: Source, sink: Sink, watch: "Watch | None" = None) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class Tally:
+    """How far a job is, or came. rows: that were read; resumed: of these, by an earlier run. read, size: bytes of the
+    input; size is None where unknown. seconds: since the start; reading, predicting, writing: of all threads together.
+    """
+
+    rows: int = 0
+    rejected: int = 0
+    resumed: int = 0
+    read: int = 0
+    size: int | None = None
+    seconds: float = 0.0
+    reading: float = 0.0
+    predicting: float = 0.0
+    writing: float = 0.0
+    engine: str = ""
+    finished: bool = False
+
+    @property
+    def predicted(self) -> int:
+        return self.rows - self.rejected
+
+
+def run(
+    job: Job,
+    predictor: Predictor,
+    inputs: Inputs,
+    target: Target,
+    running: Running = Running(),
+    watch: "Watch | None" = None,
+) -> Iterator[Tally]:
     """Runs a job, telling after every block how far it is; the last is the sum. Rows come out in the input's order.
 
-    watch: sees to the engine. Raises InputError at the first bad row, with its place; then nothing is committed. Memory
-    holds one block.
+    watch: sees to the engine. Raises InputError at the first bad row, with its place, where the job stops at one;
+    RejectsExceeded. Whatever ends it, the output is whole or as it was, and what is committed can be gone on with.
     """
-    started = time.perf_counter()
-    rows = 0
-    for chunk in _chunks(job, predictor, source, watch):
-        sink.write(chunk.data)
-        rows += chunk.rows
-        yield Progress(rows, source.position, source.size, time.perf_counter() - started)
-    sink.commit()
-    yield Progress(rows, source.position, source.size, time.perf_counter() - started)
+    return _Run(job, predictor, inputs, target, running, watch).tallies()
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    data: bytes
-    rows: int = 0
+class _Run:
+    def __init__(
+        self,
+        job: Job,
+        predictor: Predictor,
+        inputs: Inputs,
+        target: Target,
+        running: Running,
+        watch: "Watch | None",
+    ) -> None:
+        self._job, self._predictor, self._inputs = job, predictor, inputs
+        self._target, self._running, self._watch = target, running, watch
+        self._started = time.perf_counter()
+        asked = getattr(inputs.reader, "params", {})
+        self._call = Call(job.proba, predictor.signature.call_params({**job.params, **asked}))
+        self._none = _check_names(job, predictor, inputs.reader.no_rows.names, self._call)
+        self._writer = formats.writer(job.output_format, job.prediction, job.codec)
+        self._work = Work(job, predictor, self._writer, self._call, self._none)
+        self._tally = Tally(size=inputs.size, engine=predictor.engine.name)
+        self._marks = 0
+        self._position: list[int] = []
+        self._rejects: list[bytes] = []
+        self._point = self._commit_of()
 
+    def tallies(self) -> Iterator[Tally]:
+        standing = self._begin()
+        if standing is None or not standing.finished:
+            for tagged, done in self._blocks():
+                self._add(tagged, done)
+                yield self._tally
+                if self._running.limit.exceeded(self._tally.rows, self._tally.rejected, ended=False):
+                    self._leave()
+                    raise self._too_many()
+                if self._running.stop is not None and self._running.stop.code is not None:
+                    self._leave()
+                    return
+            self._end()
+        self._tally = replace(self._tally, finished=True, seconds=time.perf_counter() - self._started)
+        yield self._tally
 
-def _chunks(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[_Chunk]:
-    writer = formats.writer(job.output_format, job.prediction)
-    predicted = _streamed if job.input_format.streamed else _whole
-    for kept, answers in predicted(job, predictor, source, watch):
-        yield _Chunk(writer.rows(kept, answers), len(answers))
-    yield _Chunk(writer.end())
-
-
-def _streamed(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
-    """Block by block; an input without rows gives its columns and no answers."""
-    call = Call(job.proba, predictor.signature.call_params(job.params))
-    reader = formats.reader(job.input_format, source, predictor.decoder, job.keep, job.options)
-    none = _check_names(job, predictor, reader.no_rows.names, call)
-    seen = 0
-    for block in reader.blocks():
-        rows = reader.parse(block)
-        if not (count := rows.batch.rows):
-            continue
-        ahead = _ahead(seen + count, source)
-        if watch is not None and not seen:
-            watch.before(rows.batch, call, ahead)
-        seen += count
-        yield rows.kept, _answers(predictor, rows, call, _InBlock(reader, block))
-        if watch is not None:
-            watch.after(count, ahead)
-    if not seen:
-        yield reader.no_rows, none
-
-
-def _ahead(rows: int, source: Source) -> int | None:
-    """How many rows are still to come, by the bytes; None where nobody knows."""
-    if source.size is None or not source.position:
-        return None
-    return int(rows * max(0, source.size - source.position) / source.position)
-
-
-def _whole(job: Job, predictor: Predictor, source: Source, watch: "Watch | None") -> Iterator[tuple[Kept, Answers]]:
-    """A document, in pieces."""
-    body = Text(source, job.options.encoding).all(_MAX_DOCUMENT)
-    try:
-        document = json_document.read(body, predictor.decoder, job.keep)
-    except InputError as error:
-        error.message = f"{source.name}: {error.message}"
-        if body.strip() and formats.sniffed(body) is not formats.JSON:
-            error.hint = f"It looks like {formats.sniffed(body).name}: -t {formats.sniffed(body).name}"
-        raise
-    call = Call(job.proba, predictor.signature.call_params({**job.params, **document.params}))
-    none = _check_names(job, predictor, document.rows.kept.names, call)
-    for at, piece in enumerate(document.rows.slices(_SLICE)):
-        if watch is not None and not at and piece.batch.rows:
-            watch.before(piece.batch, call, document.rows.batch.rows - piece.batch.rows)
-        yield (
-            piece.kept,
-            _answers(predictor, piece, call, _InDocument(f"{source.name}: $.{document.form}", at * _SLICE)),
+    def _begin(self) -> Standing | None:
+        """Goes to where an earlier run came to."""
+        pinned = pins(self._inputs.identities, self._predictor, _options(self._job))
+        standing = self._target.begin(pinned, self._running.resume, self._running.say)
+        if standing is None:
+            return None
+        last = standing.commit
+        self._writer.resume(standing.marks, last.output)
+        self._marks, self._position, self._point = len(standing.marks), last.position, last
+        self._tally = replace(self._tally, rows=last.rows, rejected=last.rejected, resumed=last.rows)
+        self._running.say(
+            "it was complete already, and is in place now"
+            if standing.finished
+            else f"going on after {last.rows:,} rows that are done already"
         )
-    if not document.rows.batch.rows:
-        yield document.rows.kept, none
+        return standing
+
+    def _blocks(self) -> Iterator[tuple[Tagged, Done]]:
+        """Every block with what was made of it. The first is worked on here: many inputs have no other."""
+        blocks = self._inputs.blocks(self._position, tolerant=self._job.on_error != "stop")
+        if (first := next(blocks, None)) is None:
+            return
+        started = time.perf_counter()
+        yield first, self._first(first)
+        if (second := next(blocks, None)) is None:
+            return
+        crew = self._crew(first, time.perf_counter() - started)
+        try:
+            yield from crews.ordered(_before(second, blocks), crew)
+        except BrokenProcessPool as error:
+            raise crews.lost(error) from error
+        finally:
+            crew.close()
+
+    def _first(self, tagged: Tagged) -> Done:
+        started = time.perf_counter()
+        rows, apart = self._work.read(tagged.reader, tagged.block, tagged.name)
+        if self._watch is not None and rows.batch.rows:
+            self._watch.before(rows.batch, self._call, self._ahead(rows.batch.rows, tagged.read))
+            self._tally = replace(self._tally, engine=self._predictor.engine.name)
+        reading = time.perf_counter() - started
+        return self._work.predicted(tagged.reader, tagged.block, tagged.name, rows, apart, reading)
+
+    def _crew(self, first: Tagged, seconds: float) -> Crew:
+        """Threads; or processes, where the model's code keeps threads waiting and there is enough to do for them."""
+        size = self._running.threads or crews.cores()
+        if not self._predictor.rowwise:
+            size = 1
+        if self._predictor.flavour != _PYTHON:
+            return Threads(self._work, size)
+        ahead = seconds * ((self._inputs.size or 0) - first.read) / max(first.read, 1)
+        if size == 1 or self._running.again is None or not self._inputs.paths or ahead < self._running.patience:
+            return Threads(self._work, 1)
+        brief = Brief(self._job, self._running.again, tuple(self._inputs.paths), self._call, self._none)
+        return Processes(brief, size)
+
+    def _add(self, tagged: Tagged, done: Done) -> None:
+        if done.part is not None:
+            self._target.write(self._writer.add(done.part))
+        self._rejects.append(done.rejects)
+        was, (reading, predicting, writing) = self._tally, done.seconds
+        self._tally = replace(
+            was,
+            rows=was.rows + done.rows,
+            rejected=was.rejected + done.rejected,
+            read=tagged.read,
+            seconds=time.perf_counter() - self._started,
+            reading=was.reading + reading,
+            predicting=was.predicting + predicting,
+            writing=was.writing + writing,
+            engine=self._predictor.engine.name,
+        )
+        self._position = list(tagged.after)
+        if self._watch is not None:
+            self._watch.after(done.rows, self._ahead(self._tally.rows - was.resumed, tagged.read))
+        if not self._writer.held:
+            self._settle()
+            if self._target.due:
+                self._commit()
+
+    def _settle(self) -> None:
+        """All rows so far have come out of the writer: here the job can be gone on with."""
+        self._target.reject(b"".join(self._rejects))
+        self._rejects = []
+        self._point = self._commit_of()
+
+    def _commit_of(self) -> Commit:
+        tally, found = self._tally, self._predictor.found
+        marks = self._writer.marks[self._marks :]
+        native = found.compiled is None
+        return Commit(self._position, tally.rows, tally.rejected, 0, 0, marks, self._predictor.engine.name, native)
+
+    def _commit(self) -> None:
+        self._target.commit(self._point)
+        self._marks += len(self._point.marks)
+        self._point = self._commit_of()
+
+    def _leave(self) -> None:
+        """Keeps what is done, as far as it can be gone on with."""
+        if self._inputs.paths and self._point.rows > self._tally.resumed:
+            self._target.commit(self._point)
+
+    def _end(self) -> None:
+        if not self._writer.marks:
+            self._target.write(self._writer.add(self._empty()))
+        if self._running.limit.exceeded(self._tally.rows, self._tally.rejected, ended=True):
+            self._leave()
+            raise self._too_many()
+        self._target.write(self._writer.end())
+        self._settle()
+        self._target.finish(self._point)
+
+    def _empty(self) -> Part:
+        return self._writer.part(self._inputs.reader.no_rows, self._none)
+
+    def _too_many(self) -> RejectsExceeded:
+        tally, limit = self._tally, self._running.limit
+        told = f"{tally.rejected:,} of {tally.rows:,} rows are bad"
+        return RejectsExceeded(f"{told}, {f'more than --max-rejects {limit} allows' if limit.set else 'which is all'}")
+
+    def _ahead(self, rows: int, read: int) -> int | None:
+        """How many rows are still to come, by the bytes; None where nobody knows."""
+        if self._inputs.size is None or not read:
+            return None
+        return int(rows * max(0, self._inputs.size - read) / read)
+
+
+def _before(first: Tagged, rest: Iterator[Tagged]) -> Iterator[Tagged]:
+    yield first
+    yield from rest
+
+
+def _options(job: Job) -> dict[str, Any]:
+    """What of the job its output depends on, by the options' names."""
+    return {
+        "content_type": job.input_format.name,
+        "output_path": [*job.output_format.suffixes, job.codec],
+        "proba": job.proba,
+        "params": job.params,
+        "keep": None if job.keep.names is None else list(job.keep.names),
+        "prediction_column": job.prediction,
+        "null_values": list(job.options.rules.nulls),
+        "decimal": job.options.rules.decimal,
+        "delimiter": job.options.delimiter,
+        "encoding": job.options.encoding,
+        "on_error": job.on_error,
+    }
 
 
 def _check_names(job: Job, predictor: Predictor, kept: list[str], call: Call) -> Answers:
@@ -133,37 +307,3 @@ def _check_names(job: Job, predictor: Predictor, kept: list[str], call: Call) ->
         if name in kept and job.output_format.streamed:
             raise clash_of(name)
     return none
-
-
-class _Places(Protocol):
-    def of(self, row: int, reason: str) -> str: ...
-
-
-@dataclass(frozen=True)
-class _InBlock:
-    reader: Reader[Any]
-    block: Any
-
-    def of(self, row: int, reason: str) -> str:
-        return self.reader.place(self.block, CellWrong(row, None, reason)).message
-
-
-@dataclass(frozen=True)
-class _InDocument:
-    path: str
-    first: int
-
-    def of(self, row: int, reason: str) -> str:
-        return f"{self.path}[{self.first + row}]: {reason}"
-
-
-def _answers(predictor: Predictor, rows: Rows, call: Call, places: _Places) -> Answers:
-    """The model's answers; where it fails, the error names the first row that it fails on."""
-    try:
-        return predictor.predict(rows.batch, call)
-    except ForetellError as error:
-        if (bad := predictor.first_bad(rows.batch, call, error)) is None:
-            raise
-        row, own = bad
-        own.message = places.of(row, own.message)
-        raise own from error

@@ -111,29 +111,32 @@ class CategoryBayes:
 
     def __post_init__(self) -> None:
         widths = np.array([len(table) for table in self.tables])
-        object.__setattr__(self, "_widths", widths)
+        object.__setattr__(self, "_widths", widths.astype("uint64"))
         object.__setattr__(self, "_starts", np.cumsum(widths) - widths)
         object.__setattr__(self, "_table", np.concatenate(self.tables))
         object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         codes = checked(rows, "CategoricalNB").astype("int64")
-        if codes.min() < 0:
-            raise refused("Negative values in data passed to CategoricalNB (input X).")
-        beyond = codes >= self._widths  # type: ignore[attr-defined]
+        beyond = codes.view("uint64") >= self._widths  # type: ignore[attr-defined]
         if beyond.any():
-            row, column = np.argwhere(beyond)[0]
-            size = len(self.tables[column])
-            raise IndexError(f"index {codes[row, column]} is out of bounds for axis 1 with size {size}")
+            raise self._unknown(codes, beyond)
         codes += self._starts  # type: ignore[attr-defined]
         joint = self._summed(codes)
         return classified(joint + self.prior, self.classes, self._labels, call)  # type: ignore[attr-defined]
+
+    def _unknown(self, codes: np.ndarray, beyond: np.ndarray) -> Exception:
+        if codes.min() < 0:
+            return refused("Negative values in data passed to CategoricalNB (input X).")
+        row, column = np.argwhere(beyond)[0]
+        size = len(self.tables[column])
+        return IndexError(f"index {codes[row, column]} is out of bounds for axis 1 with size {size}")
 
     def _summed(self, codes: np.ndarray) -> np.ndarray:
         """Column after column, which for few rows numpy does by itself wherever classes are the faster axis."""
         table: np.ndarray = self._table  # type: ignore[attr-defined]
         if len(codes) < _FEW and len(self.prior) > 1:
-            few: np.ndarray = np.add.reduce(table[codes], axis=1)
+            few: np.ndarray = np.add.reduce(table.take(codes, axis=0), axis=1)
             return few
         joint = np.zeros((len(codes), len(self.prior)))
         for column in codes.T:
@@ -145,7 +148,7 @@ def checked(rows: Rows, name: str) -> np.ndarray:
     """Rows as a matrix of finite numbers, of the dtype in which they came. Raises RowRefused."""
     if isinstance(rows, Sparse):
         raise NotCovered(f"{name} after columns that are kept sparse")
-    if not isinstance(rows, np.ndarray) or rows.dtype == object:
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind == "O":
         rows = numbers(rows, keeps=NUMERIC)
     check_finite(rows)
     return rows
@@ -155,7 +158,7 @@ def classified(
     joint: np.ndarray, classes: np.ndarray, labels: tuple[str, ...], call: Call, *, sequential: bool = False
 ) -> tuple[Output, ...]:
     """The likeliest class of each row, and its probabilities if asked for. joint: shape (rows, classes)."""
-    predicted = Output("", classes[joint.argmax(axis=1)])
+    predicted = Output("", classes.take(joint.argmax(axis=1)))
     if not call.proba:
         return (predicted,)
     return predicted, Output("", np.exp(joint - _log_sum_exp(joint, sequential)), labels, proba=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from foretell.batch import Call, Output
 from foretell.kernels.node import BLOCK, Making, NotCovered
-from foretell.kernels.product import Product, Shape, as_in, multiplied
+from foretell.kernels.product import Product, Shape, as_in
 from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
 
 _WIDEST = 256
@@ -21,6 +21,7 @@ _THREADED = 1 << 18
 """The number of multiplications above which OpenBLAS may use several threads."""
 _CELLS = 1 << 15
 """So many numbers at once stay in a processor's cache."""
+_FEW = 4
 _LARGEST = np.finfo("float64").max
 
 
@@ -31,14 +32,18 @@ class NearestMean:
     centers: np.ndarray
     norms: np.ndarray
     block: int
+    order: Literal["C", "F"]
 
     proba = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_product", Product(self.centers, Shape(self.block, self.order)))
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         matrix = _checked(rows, "k-means", keeps=("float32",))
         if matrix.dtype != self.centers.dtype:
             raise ValueError(f"the model's centers are {self.centers.dtype} numbers, and the rows {matrix.dtype}")
-        away = multiplied(matrix, self.centers.T, Shape(self.block))
+        away = self._product(matrix)  # type: ignore[attr-defined]
         away *= -2
         away += self.norms
         return (Output("", _nearest(away).astype("int32")),)
@@ -56,19 +61,42 @@ class SplitMeans:
 
     proba = False
 
+    def __post_init__(self) -> None:
+        shape = Shape(self.block)
+        object.__setattr__(self, "_products", [Product(pair, shape) for pair in self.centers])
+        object.__setattr__(self, "_below", self.below.tolist())
+        if np.any((self.below >= 0) & (self.below <= np.arange(len(self.below))[:, np.newaxis])):
+            raise ValueError("halvings that lead back")
+
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         matrix = _checked(rows, "k-means", keeps=("float32",))
         if matrix.dtype != self.centers.dtype:
             raise ValueError(f"the model's centers are {self.centers.dtype} numbers, and the rows {matrix.dtype}")
+        if len(matrix) <= _FEW:
+            return (Output("", np.array([self._label(matrix[at : at + 1]) for at in range(len(matrix))], "int32")),)
+        return (Output("", self._labels(matrix)),)
+
+    def _label(self, row: np.ndarray) -> int:
+        """Of one row, shape (1, columns)."""
+        at = 0
+        while at >= 0:
+            away = self._products[at](row)  # type: ignore[attr-defined]
+            away *= -2
+            away += self.norms[at]
+            first, second = away.tolist()[0]
+            at = self._below[at][second < first]  # type: ignore[attr-defined]
+        return -1 - at
+
+    def _labels(self, matrix: np.ndarray) -> np.ndarray:
         at = np.zeros(len(matrix), "int32")
         for halving in range(len(self.centers)):
             here = at == halving
             if here.any():
-                away = multiplied(matrix[here], self.centers[halving].T, Shape(self.block))
+                away = self._products[halving](matrix[here])  # type: ignore[attr-defined]
                 away *= -2
                 away += self.norms[halving]
                 at[here] = self.below[halving][_nearest(away)]
-        return (Output("", -1 - at),)
+        return -1 - at
 
 
 @dataclass(frozen=True)
@@ -83,9 +111,11 @@ class NearestCentroid:
     metric: str
     even: bool
     block: int
+    order: Literal["C", "F"]
     likely: "CentroidScores"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_product", Product(self.centroids, Shape(self.block, self.order)))
         object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
 
     @property
@@ -96,7 +126,7 @@ class NearestCentroid:
         matrix = _checked(rows, "NearestCentroid")
         scores = None if self.even and not call.proba else self.likely.of(matrix, self.metric)
         picked = self._nearest(matrix) if self.even or scores is None else scores.argmax(axis=1)
-        predicted = Output("", self.classes[picked])
+        predicted = Output("", self.classes.take(picked))
         if scores is None or not call.proba:
             return (predicted,)
         likely = scores - scores.max(axis=1)[:, np.newaxis]
@@ -111,7 +141,7 @@ class NearestCentroid:
     def _nearest(self, matrix: np.ndarray) -> np.ndarray:
         if self.metric == "manhattan":
             return _nearest(_manhattan(matrix, self.centroids), below=_LARGEST)
-        away = multiplied(matrix, self.centroids.T, Shape(self.block))
+        away = self._product(matrix)  # type: ignore[attr-defined]
         away *= -2
         away += np.vecdot(matrix, matrix)[:, np.newaxis]
         away += self.norms
@@ -187,7 +217,8 @@ def _manhattan(matrix: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def means(estimator: Any, making: Making) -> NearestMean:
     """KMeans and MiniBatchKMeans. Raises NotCovered."""
     centers = _narrow(estimator.cluster_centers_, type(estimator).__name__)
-    return NearestMean(centers, _norms(centers), _block(centers, type(estimator).__name__))
+    shape = _shape(centers, type(estimator).__name__)
+    return NearestMean(centers, _norms(centers), shape.block, shape.order)
 
 
 def split_means(estimator: Any, making: Making) -> SplitMeans:
@@ -227,16 +258,17 @@ def centroids(estimator: Any, making: Making) -> NearestCentroid:
         raise NotCovered("NearestCentroid on rows of which it is not known how they lie in memory")
     shape = making.shape_for(over[:1].T)
     scores = CentroidScores(over, _norms(over), spread, plus, shape.block, shape.order)
-    block = _block(places, "NearestCentroid")
-    return NearestCentroid(places, np.vecdot(places, places), classes, estimator.metric, even, block, scores)
+    own = _shape(places, "NearestCentroid")
+    norms = np.vecdot(places, places)
+    return NearestCentroid(places, norms, classes, estimator.metric, even, own.block, own.order, scores)
 
 
-def _block(centers: np.ndarray, name: str) -> int:
-    """How many rows to multiply so that they round as the library's block, which it multiplies in one thread."""
-    block = as_in(BLOCK, centers.T).block
-    if block == BLOCK and BLOCK * centers.size > _THREADED:
+def _shape(centers: np.ndarray, name: str) -> Shape:
+    """How to multiply rows so that they round as the library's block, which it multiplies in one thread."""
+    shape = as_in(BLOCK, centers.T, ("C", "F"))
+    if shape.block == BLOCK and BLOCK * centers.size > _THREADED:
         raise NotCovered(f"{name} with products that may round by the number of threads")
-    return block
+    return shape
 
 
 def _any_number_alike(weights: np.ndarray) -> bool:

@@ -3,19 +3,17 @@
 Source of the formulas: scikit-learn's linear_model (_base, _logistic, _bayes, _glm) and discriminant_analysis.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from foretell.batch import Call, Output
-from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered, classes_of
 from foretell.kernels.product import Product, Shape, multiplied
 from foretell.kernels.rows import Frame, Rows, Sparse, check_finite, numbers
+from foretell.trees.libm import exp
 
 _FEW = 24
 
@@ -79,8 +77,7 @@ class LinearClassifier:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         scores = self.scores(rows)
-        picked = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        predicted = Output("", self.classes[picked])
+        predicted = Output("", self.classes.take(scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)))
         if not call.proba:
             return (predicted,)
         return predicted, Output("", _LINKS[self.link](scores), self._labels, proba=True)  # type: ignore[attr-defined]
@@ -98,7 +95,7 @@ def checked(rows: Rows) -> np.ndarray | Sparse:
             if isinstance(part, np.ndarray):
                 check_finite(part)
         return rows
-    if isinstance(rows, Frame) or rows.dtype == object:
+    if isinstance(rows, Frame) or rows.dtype.kind == "O":
         rows = numbers(rows, keeps=("float32", "float16"))
     check_finite(rows)
     return rows
@@ -106,31 +103,12 @@ def checked(rows: Rows) -> np.ndarray | Sparse:
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-score)) by the C library's exp, as scipy's expit; numpy's own exp has other last bits."""
-    if scores.dtype == "float32":
-        raised = np.array(list(map(_expf(), (-scores).ravel().tolist())), "float32")
-        ones = np.ones(scores.shape, "float32")
-        chances: np.ndarray = ones / (ones + raised.reshape(scores.shape))
-        return chances
-    if scores.size < _FEW:
+    if scores.size < _FEW and scores.dtype != "float32":
         return np.array([_sigmoid(score) for score in scores.ravel().tolist()]).reshape(scores.shape)
     ones_and_more = exp(-scores)
-    ones_and_more += 1.0
-    each: np.ndarray = 1.0 / ones_and_more
+    ones_and_more += 1
+    each: np.ndarray = 1 / ones_and_more
     return each
-
-
-@functools.cache
-def _expf() -> Callable[[float], float]:
-    """The C library's exp of float32."""
-    import ctypes
-
-    try:
-        expf = ctypes.CDLL(None).expf
-    except (AttributeError, OSError, TypeError) as error:
-        raise NotCovered("a sigmoid of float32 on this system") from error
-    expf.restype, expf.argtypes = ctypes.c_float, [ctypes.c_float]
-    found: Callable[[float], float] = expf
-    return found
 
 
 def _sigmoid(score: float) -> float:
@@ -150,15 +128,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 def _by_sigmoid(scores: np.ndarray) -> np.ndarray:
     each = sigmoid(scores)
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
 def _by_huber(scores: np.ndarray) -> np.ndarray:
     each = (np.clip(scores, -1, 1) + 1.0) / 2.0
-    return _of_two(each) if each.ndim == 1 else _over_sum(each)
+    return of_two(each) if each.ndim == 1 else _over_sum(each)
 
 
-def _of_two(second: np.ndarray) -> np.ndarray:
+def of_two(second: np.ndarray) -> np.ndarray:
+    """Both classes' probabilities from the second one's."""
     both = np.empty((len(second), 2), second.dtype)
     both[:, 0] = 1 - second
     both[:, 1] = second

@@ -1,25 +1,31 @@
 """From a fitted scikit-learn estimator to a kernel, by the estimator's class. Nothing of scikit-learn is imported: an
-estimator's attributes are read."""
+estimator's attributes are read. Estimators of other libraries that fit into its pipelines have their library's name
+before their own."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from foretell.kernels import (
+    adaboost,
     bayes,
     binning,
+    boosting,
     clusters,
     columns,
     distributions,
     encoding,
+    ensembles,
     features,
     imputing,
+    lightgbm,
     linear,
     machines,
     meta,
     scaling,
     selecting,
     targets,
+    xgboost,
 )
 from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Making, NotCovered, Step
@@ -37,11 +43,22 @@ _CLASSIFIERS = (
     "Perceptron RidgeClassifier RidgeClassifierCV SGDClassifier"
 )
 
+_XGBOOST = ("XGBClassifier", "XGBRanker", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
+_FORESTS = ("DecisionTree", "ExtraTree", "ExtraTrees", "RandomForest")
+
 HEADS: dict[str, Lowering] = {
     **dict.fromkeys(_REGRESSORS.split(), linear.regressor),
     **dict.fromkeys(_CLASSIFIERS.split(), linear.classifier),
     **dict.fromkeys(("SVC", "NuSVC"), machines.classifier),
     **dict.fromkeys(("SVR", "NuSVR", "OneClassSVM"), machines.regressor),
+    **dict.fromkeys((f"{kind}Classifier" for kind in _FORESTS), ensembles.classifier),
+    **dict.fromkeys((f"{kind}Regressor" for kind in _FORESTS), ensembles.regressor),
+    **dict.fromkeys((f"lightgbm.LGBM{kind}" for kind in ("Classifier", "Ranker", "Regressor")), lightgbm.estimator),
+    **dict.fromkeys((f"xgboost.{name}" for name in _XGBOOST), xgboost.estimator),
+    "AdaBoostClassifier": adaboost.classifier,
+    "AdaBoostRegressor": adaboost.regressor,
+    "BaggingClassifier": ensembles.bagging_classifier,
+    "BaggingRegressor": ensembles.bagging_regressor,
     "BernoulliNB": bayes.bernoulli,
     "BisectingKMeans": clusters.split_means,
     "CalibratedClassifierCV": lambda estimator, making: meta.calibrated(estimator, making, kernel_of),
@@ -50,6 +67,11 @@ HEADS: dict[str, Lowering] = {
     "DummyClassifier": targets.same_class,
     "DummyRegressor": targets.same_number,
     "GaussianNB": bayes.gaussian,
+    "GradientBoostingClassifier": boosting.classifier,
+    "GradientBoostingRegressor": lambda estimator, making: boosting.regressor(estimator, making, kernel_of),
+    "HistGradientBoostingClassifier": boosting.histogram_classifier,
+    "HistGradientBoostingRegressor": boosting.histogram_regressor,
+    "IsolationForest": ensembles.isolation,
     "KMeans": clusters.means,
     "MiniBatchKMeans": clusters.means,
     "MultinomialNB": bayes.multinomial,
@@ -146,12 +168,14 @@ def _chain(estimator: Any) -> list[Any]:
 
 def _of(estimator: Any, table: dict[str, Lowering], making: Making) -> Any:
     name = type(estimator).__name__
-    if name not in table or not _is_theirs(estimator):
+    if not _is_theirs(estimator):
+        name = f"{type(estimator).__module__.partition('.')[0]}.{name}"
+    if name not in table:
         raise NotCovered(name)
     try:
         return table[name](estimator, making)
     except AttributeError as error:
-        raise NotCovered(f"{name}, which is not as scikit-learn fits it: {error}") from error
+        raise NotCovered(f"{name}, which is not as its library fits it: {error}") from error
 
 
 def _is_plain(step: Any) -> bool:

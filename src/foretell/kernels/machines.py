@@ -3,7 +3,6 @@
 Source of the formulas: scikit-learn's svm/_base.py and its copy of libsvm, svm/src/libsvm/svm.cpp.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from foretell.batch import Call, Output
 from foretell.kernels.coupling import coupled
-from foretell.kernels.libm import exp
 from foretell.kernels.node import Making, NotCovered
 from foretell.kernels.rows import Rows, Sparse, check_finite, numbers
+from foretell.kernels.sums import aligned, stretches, weighed
+from foretell.trees.libm import exp
 
 _FEW = 4
 _STRETCH = 256
 _VECTORS = 32
-_STROKE = 256
 _CELLS = 1 << 16
 """So many numbers at once stay in a processor's cache."""
 
@@ -41,12 +40,12 @@ class Machine:
     def __post_init__(self) -> None:
         whole = len(self.plus) == 1 and self.which.shape[1] == len(self.vectors)
         object.__setattr__(self, "_whole", whole)
-        counts = (self.which < len(self.vectors)).sum(axis=1)
-        terms = [
-            (_stretches(places[:count]), weights[:count, np.newaxis])
-            for places, weights, count in zip(self.which, self.weights, counts, strict=True)
-        ]
-        object.__setattr__(self, "_terms", terms)
+        # Sums of the library start with 0, so that none is -0; with this added, ours need not.
+        object.__setattr__(self, "_plus", self.plus + 0.0)
+        object.__setattr__(self, "_terms", (np.ascontiguousarray(self.which.T), np.ascontiguousarray(self.weights.T)))
+        spare, first, more = stretches(self.which, self.weights, len(self.vectors))
+        object.__setattr__(self, "_spaced", aligned(np.insert(self.vectors, spare, 0.0, axis=0)))
+        object.__setattr__(self, "_stretches", (first, more))
 
     def decisions(self, rows: Rows) -> np.ndarray:
         """Shape (rows, sums). Raises RowRefused."""
@@ -65,55 +64,44 @@ class Machine:
         left, right = matrix[:, np.newaxis, :], self.vectors
         if self.kernel == "rbf":
             left = right = left - right
-        self._shape(np.vecdot(left, right, out=near[:, :-1]))
-        terms = near[:, np.newaxis, :-1] if self._whole else near.take(self.which, axis=1)  # type: ignore[attr-defined]
-        # Sums start with 0, so that none is -0.
-        total: np.ndarray = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1] + 0.0
-        total += self.plus
+        near[:, :-1] = self._shaped(np.vecdot(left, right))
+        total: np.ndarray
+        if len(self.plus) == 1:
+            terms = near[:, np.newaxis, :-1] if self._whole else near.take(self.which, axis=1)  # type: ignore[attr-defined]
+            total = np.add.accumulate(terms * self.weights, axis=2)[:, :, -1]
+        else:
+            which, weights = self._terms  # type: ignore[attr-defined]
+            total = np.add.reduce(near.take(which, axis=1) * weights, 1)
+        total += self._plus  # type: ignore[attr-defined]
         return total
 
     def _of_many(self, matrix: np.ndarray) -> np.ndarray:
-        """Vectors are the slower axis, which numpy adds one by one."""
-        near = self._apart(matrix) if self.kernel == "rbf" else np.vecdot(self.vectors[:, np.newaxis, :], matrix)
+        vectors: np.ndarray = self._spaced  # type: ignore[attr-defined]
+        matrix = aligned(matrix)
+        near = _apart(vectors, matrix) if self.kernel == "rbf" else np.vecdot(vectors[:, np.newaxis, :], matrix)
         for at in range(0, len(near), _VECTORS):
-            self._shape(near[at : at + _VECTORS])
-        totals = np.empty((len(matrix), len(self.plus)))
-        terms = np.empty((self.which.shape[1], len(matrix)))
-        for at, (places, weights) in enumerate(self._terms):  # type: ignore[attr-defined]
-            for here, there in places:
-                np.multiply(near[there], weights[here], out=terms[here])
-            np.add.reduce(terms[: len(weights)], axis=0, out=totals[:, at])
-        totals += self.plus
-        return totals
+            near[at : at + _VECTORS] = self._shaped(near[at : at + _VECTORS])
+        totals = np.zeros((len(self.plus), len(matrix)))
+        first, more = self._stretches  # type: ignore[attr-defined]
+        for sums, places, weights in first:
+            weighed(weights, near[places], totals[sums])
+        for sums, places, weights in more:
+            near[places.start] = totals[sums]
+            weighed(weights, near[places], totals[sums])
+        decisions: np.ndarray = totals.T + self._plus  # type: ignore[attr-defined]
+        return decisions
 
-    def _apart(self, matrix: np.ndarray) -> np.ndarray:
-        """Squared distances, shape (vectors, rows). numpy subtracts several rows at a stroke."""
-        rows, columns = matrix.shape
-        times = max(_STROKE // columns, 1)
-        strokes = -(-rows // times)
-        padded = np.zeros((strokes, times, columns))
-        padded.reshape(-1, columns)[:rows] = matrix
-        step = max(_CELLS // padded.size, 1)
-        vectors = np.empty((step, 1, times, columns))
-        away = np.empty((step, strokes, times, columns))
-        near = np.empty((len(self.vectors), rows))
-        for at in range(0, len(self.vectors), step):
-            count = min(step, len(self.vectors) - at)
-            vectors[:count] = self.vectors[at : at + count, np.newaxis, np.newaxis]
-            np.subtract(vectors[:count], padded, out=away[:count])
-            each = away[:count].reshape(count, -1, columns)[:, :rows]
-            np.vecdot(each, each, out=near[at : at + count])
-        return near
-
-    def _shape(self, near: np.ndarray) -> None:
-        """From dot products, or squared distances, to the kernel, in place."""
+    def _shaped(self, near: np.ndarray) -> np.ndarray:
+        """From dot products, or squared distances, which are overwritten, to the kernel."""
         if self.kernel == "rbf":
             near *= -self.gamma
-            near[...] = exp(near)
-        elif self.kernel == "poly":
+            return exp(near)
+        if self.kernel == "poly":
             near *= self.gamma
-            near += self.offset
-            near[...] = _power(near, self.degree)
+            if self.offset:  # to add 0 would change but the sign of a 0
+                near += self.offset
+            return _power(near, self.degree)
+        return near
 
 
 @dataclass(frozen=True)
@@ -159,7 +147,7 @@ class MachineClassifier:
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         sums = self.machine.decisions(rows)
-        predicted = Output("", self.classes[self._picked(sums)])
+        predicted = Output("", self.classes.take(self._picked(sums)))
         if not call.proba or self.slopes is None or self.offsets is None:
             return (predicted,)
         each = coupled(_likely(sums * self.slopes + self.offsets), len(self.classes))
@@ -169,7 +157,7 @@ class MachineClassifier:
         if len(self.classes) == 2:
             return np.where(sums[:, 0] > 0, 0, 1)
         if not self.ties:
-            return _most((sums > 0) @ self._turns + self._least)  # type: ignore[attr-defined]
+            return _most((sums > 0).astype(float).dot(self._turns) + self._least)  # type: ignore[attr-defined]
         return _most(self._each_class(sums))
 
     def scores(self, rows: Rows) -> np.ndarray:
@@ -193,10 +181,18 @@ def _most(votes: np.ndarray) -> np.ndarray:
     return picked
 
 
-def _stretches(places: np.ndarray) -> list[tuple[slice, slice]]:
-    """Rising places as slices: where they stand among themselves, and which they are."""
-    cuts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
-    return [(slice(a, b), slice(int(places[a]), int(places[a]) + b - a)) for a, b in itertools.pairwise(cuts) if b > a]
+def _apart(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Squared distances, shape (vectors, rows)."""
+    step = max(_CELLS // matrix.size, 1)
+    away = aligned(np.empty((step, *matrix.shape)))
+    near = np.empty((len(vectors), len(matrix)))
+    for at in range(0, len(vectors), step):
+        some = vectors[at : at + step, np.newaxis]
+        each = away[: len(some)]
+        each[...] = some
+        each -= matrix
+        np.vecdot(each, each, out=near[at : at + step])
+    return near
 
 
 def _likely(sums: np.ndarray) -> np.ndarray:
@@ -209,12 +205,12 @@ def _likely(sums: np.ndarray) -> np.ndarray:
 
 def _power(base: np.ndarray, times: int) -> np.ndarray:
     """By squares, in libsvm's order."""
-    power = np.ones_like(base)
-    while times > 0:
-        if times % 2:
-            power *= base
+    power = np.ones_like(base) if times % 2 == 0 else base
+    while times > 1:
         base = base * base
         times //= 2
+        if times % 2:
+            power = power * base
     return power
 
 

@@ -3,6 +3,7 @@
 Source of the formulas: scikit-learn's ensemble/_voting.py, calibration.py, multiclass.py and multioutput.py.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from foretell.kernels.rows import Rows, check_finite
 KernelOf = Callable[[Any, Making], Kernel]
 """The kernel of a member."""
 
-_PROBA = Call(proba=True)
+_PROBA, _LABELS = Call(proba=True), Call()
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Member:
         if self.by == "scores":
             scores: np.ndarray = self.kernel.head.scores(rows)  # type: ignore[attr-defined]
             return scores
-        return self.kernel.head.answer(rows, _PROBA if self.by == "proba" else Call())[-1].values
+        return self.kernel.head.answer(rows, _PROBA if self.by == "proba" else _LABELS)[-1].values
 
     def positive(self, rows: Rows) -> np.ndarray:
         """Of a model of two classes: the second one's scores or probabilities. Shape (rows,)."""
@@ -52,16 +53,20 @@ class VotingClasses:
     classes: np.ndarray
     soft: bool
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
+
     @property
     def proba(self) -> bool:
         return self.soft
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         if not self.soft:
-            return (Output("", self.classes[self._counted(rows).argmax(axis=1)]),)
+            return (Output("", self.classes.take(self._counted(rows).argmax(axis=1))),)
         average = _average([member.ask(rows) for member in self.members], self.weights)
-        predicted = Output("", self.classes[average.argmax(axis=1)])
-        return (predicted, _likely(average, self.classes)) if call.proba else (predicted,)
+        predicted = Output("", self.classes.take(average.argmax(axis=1)))
+        likely = Output("", average, self._labels, proba=True)  # type: ignore[attr-defined]
+        return (predicted, likely) if call.proba else (predicted,)
 
     def _counted(self, rows: Rows) -> np.ndarray:
         weights = np.ones(len(self.members)) if self.weights is None else self.weights
@@ -94,13 +99,17 @@ class Calibrated:
 
     proba = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
+
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         mean = np.zeros((len(rows), len(self.classes)))
         for part in self.parts:
             mean += part.likely(rows, len(self.classes))
         mean /= len(self.parts)
-        predicted = Output("", self.classes[mean.argmax(axis=1)])
-        return (predicted, _likely(mean, self.classes)) if call.proba else (predicted,)
+        predicted = Output("", self.classes.take(mean.argmax(axis=1)))
+        likely = Output("", mean, self._labels, proba=True)  # type: ignore[attr-defined]
+        return (predicted, likely) if call.proba else (predicted,)
 
 
 @dataclass(frozen=True)
@@ -137,13 +146,16 @@ class OneAClass:
     classes: np.ndarray
     over: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_labels", tuple(map(str, self.classes)))
+
     @property
     def proba(self) -> bool:
         return self.chances is not None
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
         scores = [member.positive(rows) for member in self.members]
-        predicted = Output("", self.classes[self._picked(scores)])
+        predicted = Output("", self.classes.take(self._picked(scores)))
         if not call.proba or self.chances is None:
             return (predicted,)
         if self.members[0].by != "proba":
@@ -152,12 +164,17 @@ class OneAClass:
         if len(scores) == 1:
             each = np.concatenate((1 - each, each), axis=1)
         total = np.add.accumulate(each, axis=1)[:, -1:]
-        return predicted, _likely(np.divide(each, total, out=each, where=total != 0), self.classes)
+        np.divide(each, total, out=each, where=total != 0)
+        return predicted, Output("", each, self._labels, proba=True)  # type: ignore[attr-defined]
 
     def _picked(self, scores: list[np.ndarray]) -> np.ndarray:
         """The last of equal ones is looked at first, and NaN is never the best."""
         if len(scores) == 1:
             return (scores[0] > self.over).astype(int)
+        each = np.array(scores)
+        if math.isfinite(np.add.reduce(each, axis=None)):
+            first: np.ndarray = each.argmax(axis=0)
+            return first
         best = np.full(len(scores[0]), -np.inf)
         picked = np.zeros(len(best), int)
         for at in reversed(range(len(scores))):
@@ -195,8 +212,8 @@ def _answered(kernel: Kernel, rows: Rows, call: Call) -> tuple[Output, ...]:
 
 
 def _average(each: list[np.ndarray], weights: np.ndarray | None) -> np.ndarray:
-    """Of members' arrays, added one by one."""
-    total = np.zeros(each[0].shape)
+    """Of members' arrays, added one by one: in float32 where all are of that, and without weights."""
+    total = np.zeros(each[0].shape, np.result_type(*each, "float32") if weights is None else "float64")
     for at, values in enumerate(each):
         total += values if weights is None else values * weights[at]
     total /= len(each) if weights is None else np.add.reduce(weights, dtype="float64")
@@ -209,10 +226,6 @@ def _curved(scores: np.ndarray, curve: np.ndarray) -> np.ndarray:
     check_finite(scores)
     curved: np.ndarray = np.interp(np.clip(scores, curve[0, 0], curve[0, -1]), curve[0], curve[1])
     return curved
-
-
-def _likely(values: np.ndarray, classes: np.ndarray) -> Output:
-    return Output("", values, tuple(map(str, classes)), proba=True)
 
 
 def voting(estimator: Any, making: Making, kernel_of: KernelOf) -> VotingClasses | VotingNumbers:

@@ -55,7 +55,7 @@ class Making:
         """The shape of a product with weights, (columns, outputs) or (columns,). Where it is known how rows lie, it is
         the library's own, or a smaller one that rounds alike: a trial on rows would not see the bits of a model that
         only tells labels."""
-        return as_in(BLOCK, weights) if self.plain else self.shape
+        return as_in(BLOCK, weights, ("C", "F")) if self.plain else self.shape
 
 
 def classes_of(estimator: Any) -> Any:

@@ -5,6 +5,7 @@ blocks of one shape, the last one filled up with zeros. Which shape and order gi
 trying (`compiler`), and depends on the processor.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -31,23 +32,23 @@ _AT_ONCE = 1 << 12
 """So many terms of a sum of rows that are mostly zero are made at once."""
 
 
-def as_in(rows: int, weights: np.ndarray) -> Shape:
+def as_in(rows: int, weights: np.ndarray, orders: Sequence[Literal["C", "F"]] = ("C",)) -> Shape:
     """The smallest shape that rounds as one block of so many rows in C order does, found by trying. weights: shape
     (columns, outputs) or (columns,)."""
     whole = Shape(rows)
-    for block in (8, 32, 64, 128):
-        if block < rows and _alike(Shape(block), whole, weights):
-            return Shape(block)
+    for shape in (Shape(block, order) for block in (8, 32, 64, 128) for order in orders):
+        if shape.block < rows and _alike(shape, whole, weights):
+            return shape
     return whole
 
 
 def _alike(shape: Shape, other: Shape, weights: np.ndarray) -> bool:
     """Whether two shapes give the same bits, for rows of the weights' own dtype and for doubles."""
     trial = np.random.default_rng(0).normal(size=(other.block, len(weights)))
-    rows = [trial.astype(weights.dtype), trial]
     return all(
-        np.array_equal(multiplied(each, weights, shape), multiplied(each, weights, other), equal_nan=True)
-        for each in rows
+        np.array_equal(multiplied(part, weights, shape), multiplied(rows, weights, other)[: len(part)], equal_nan=True)
+        for rows in (trial.astype(weights.dtype), trial)
+        for part in (rows, rows[:1])
     )
 
 
@@ -131,7 +132,8 @@ def _filled(matrix: np.ndarray, weights: np.ndarray, shape: Shape) -> np.ndarray
     rows, columns = matrix.shape
     block = np.zeros((shape.block, columns), matrix.dtype, shape.order)
     block[:rows] = matrix
-    product: np.ndarray = np.matmul(block, weights)
+    # dot asks the same of BLAS as matmul and costs less; but a sum of one term may have another sign, where it is 0.
+    product: np.ndarray = block.dot(weights) if columns > 1 and matrix.dtype.char in "df" else np.matmul(block, weights)
     return product[:rows]
 
 

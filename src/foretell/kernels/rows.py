@@ -78,6 +78,9 @@ class Sparse:
 
 Rows = np.ndarray | Frame | Sparse
 
+_FEW = 256
+_DOUBLE = np.dtype("float64")
+
 
 def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
     """Rows as a matrix of numbers in C order, as scikit-learn's check_array makes it: float64, unless their common
@@ -85,6 +88,8 @@ def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
 
     Raises ValueError for text, with which the library fails too, unless it spells a number.
     """
+    if isinstance(rows, np.ndarray) and rows.dtype == _DOUBLE:
+        return rows
     if isinstance(rows, Sparse):
         rows = rows.dense()
     if isinstance(rows, Frame):
@@ -96,6 +101,27 @@ def numbers(rows: Rows, *, keeps: Sequence[str] = ()) -> np.ndarray:
     if name_of(rows.dtype) in keeps:
         return rows
     return rows.astype("float64", copy=False)
+
+
+def singles(rows: Rows, *, common: bool = False) -> np.ndarray:
+    """Rows as a matrix of float32 in C order, as scikit-learn's check_array makes it. A cell is rounded from its
+    column's own type where flags are among a frame's columns, or else from the type that all columns have in common.
+
+    common: whether the library makes the frame a matrix before it asks for float32, flags or not. Raises ValueError
+    for text.
+    """
+    if isinstance(rows, Sparse):
+        rows = rows.dense()
+    if not isinstance(rows, Frame):
+        return np.ascontiguousarray(rows, "float32")
+    kinds = [column.dtype for column in rows.columns]
+    own = not common and not rows.objects and any(kind.kind == "b" for kind in kinds)
+    between = np.dtype("float64") if rows.objects else _common(*kinds)
+    matrix = np.empty((len(rows), len(kinds)), "float32")
+    for at, column in enumerate(rows.columns):
+        cells = column if column.dtype.kind in "fiub" else numbers_of(column)
+        matrix[:, at] = cells if own else cells.astype(between, copy=False)
+    return matrix
 
 
 def numbers_of(column: np.ndarray) -> np.ndarray:
@@ -130,12 +156,23 @@ NUMERIC = (*FINITE_KEPT, "bool", "int8", "int16", "int32", "int64", "uint8", "ui
 
 def check_finite(matrix: np.ndarray, *, nan: bool = False) -> None:
     """What scikit-learn's validation does: NaN (unless nan) and infinity are refused. Raises RowRefused."""
-    if matrix.dtype.kind != "f" or math.isfinite(np.add.reduce(matrix, axis=None)):
+    if matrix.dtype.kind != "f" or math.isfinite(_sum(matrix)):
         return  # a sum is finite where every cell is, unless it is too large
     if not nan and np.isnan(matrix).any():
         raise refused("Input X contains NaN.")
     if np.isinf(matrix).any():
         raise refused(f"Input X contains infinity or a value too large for dtype('{matrix.dtype}').")
+
+
+def _sum(matrix: np.ndarray) -> float:
+    """Of all cells; of few ones their squares, by BLAS, which numpy calls the most quickly."""
+    total: float
+    if matrix.size <= _FEW:
+        cells = matrix.ravel()
+        total = cells.dot(cells)
+    else:
+        total = np.add.reduce(matrix, axis=None)
+    return total
 
 
 def refused(reason: str) -> RowRefused:

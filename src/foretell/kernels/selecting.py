@@ -27,7 +27,7 @@ class Selected:
         matrix = numbers(rows, keeps=NUMERIC)
         if self.finite:
             check_finite(matrix)
-        return matrix[:, self.columns]
+        return matrix.take(self.columns, axis=1)
 
     def _sparse(self, rows: Sparse) -> Sparse:
         parts: list[np.ndarray | Hot] = []

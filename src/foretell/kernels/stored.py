@@ -22,24 +22,31 @@ from foretell.kernels.kernel import Kernel
 from foretell.kernels.node import Head, Step
 
 _MODULES = {
+    "adaboost": "AdaBoostClassifier AdaBoostRegressor",
     "bayes": "CategoryBayes GaussianBayes ProductBayes",
     "binning": "Bins Threshold",
+    "boosting": "BoostedClassifier BoostedRegressor",
+    "catboost": "CatboostTrees",
     "clusters": "CentroidScores NearestCentroid NearestMean SplitMeans",
     "columns": "Branch Branches Chain",
     "distributions": "Quantiles YeoJohnson",
     "encoding": "Numbered OneHot",
     "features": "Powers Projection UnitRows",
+    "ensembles": "ForestClassifier ForestRegressor Isolation",
     "imputing": "Imputer Indicator",
+    "lightgbm": "LightgbmTrees",
     "linear": "LinearClassifier LinearRegressor",
     "machines": "Machine MachineClassifier MachineRegressor",
     "meta": "Calibrated Calibration Member OneAClass OneAnOutput VotingClasses VotingNumbers",
     "scaling": "Scaler",
     "selecting": "Selected",
     "targets": "Back Constant TurnedBack",
+    "xgboost": "BoostedScores",
     "kernel": "Kernel",
 }
-NODES = {name: module for module, names in _MODULES.items() for name in names.split()}
-"""All that a kernel may be made of, by name, and the modules of this room where they are, imported when one is met."""
+NODES = {name: f"kernels.{module}" for module, names in _MODULES.items() for name in names.split()}
+NODES["Forest"] = "trees.forest"
+"""All that a kernel may be made of, by name, and the modules where they are, imported when one is met."""
 
 FORMAT = 1
 _FILE = "kernel.json"
@@ -135,7 +142,7 @@ def _decoded(value: Any, arrays: list[np.ndarray], hint: Any, depth: int) -> Any
 
 def _node(value: dict[str, Any], arrays: list[np.ndarray], depth: int) -> Any:
     name = value["node"]
-    kind = getattr(importlib.import_module(f"foretell.kernels.{NODES[name]}"), name)
+    kind = getattr(importlib.import_module(f"foretell.{NODES[name]}"), name)
     hints = _hints(kind)
     if set(value["fields"]) != set(hints):
         raise ValueError(f"a {kind.__name__} with other fields")

@@ -35,10 +35,10 @@ class Constant:
         return self.likely is not None
 
     def answer(self, rows: Rows, call: Call) -> tuple[Output, ...]:
-        predicted = Output("", np.repeat(self.value, len(rows), axis=0))
+        predicted = Output("", self.value.repeat(len(rows), axis=0))
         if not call.proba or self.likely is None or self.classes is None:
             return (predicted,)
-        likely = np.repeat(self.likely[np.newaxis], len(rows), axis=0)
+        likely = self.likely[np.newaxis].repeat(len(rows), axis=0)
         return predicted, Output("", likely, tuple(map(str, self.classes)), proba=True)
 
 

@@ -79,14 +79,14 @@ def _read(catboost: Any, kind: str | None, form: str, path: Path) -> Any:
 
 
 class CatboostEngine:
-    """CatBoost itself, which computes row by row. columns: what the model knows of its inputs."""
+    """CatBoost itself, which computes row by row. model: of the library. columns: what it knows of its inputs."""
 
     name = "CatBoost"
     block: int | None = None
 
     def __init__(self, catboost: Any, model: Any) -> None:
         self._catboost = catboost
-        self._model = model
+        self.model = model
         self._categories = list(model.get_cat_feature_indices())
         self._texts = list(model.get_text_feature_indices())
         self._labels = tuple(map(str, model.classes_))
@@ -95,9 +95,9 @@ class CatboostEngine:
 
     def predict(self, batch: Batch, call: Call) -> Answers:
         rows = self._pool(batch)
-        outputs: tuple[Output, ...] = (output(self._model.predict(rows)),)
+        outputs: tuple[Output, ...] = (output(self.model.predict(rows)),)
         if call.proba:
-            outputs += (output(self._model.predict_proba(rows), self._labels, proba=True),)
+            outputs += (output(self.model.predict_proba(rows), self._labels, proba=True),)
         return Answers(outputs)
 
     def _pool(self, batch: Batch) -> Any:
@@ -114,7 +114,7 @@ class CatboostEngine:
 
     def _columns(self) -> Signature:
         """Doubles, and strings where the model takes categories or text."""
-        names = [str(name) for name in self._model.feature_names_]
+        names = [str(name) for name in self.model.feature_names_]
         given = names != [str(at) for at in range(len(names))]
         words = {*self._categories, *self._texts}
         kinds = ["string" if at in words else "double" for at in range(len(names))]

@@ -57,9 +57,12 @@ def runs_code(model: StoredModel) -> list[str]:
 
 def load(model: StoredModel, trusted: bool) -> Loaded:
     """Opens a compiled model. Raises ModelUnreadable."""
-    check_sums(model.path)
-    described = describe(model)
-    engine = open_engine(model.path, described)
+    try:
+        check_sums(model.path)
+        described = describe(model)
+        engine = open_engine(model.path, described)
+    except OSError as error:
+        raise ModelUnreadable(f"{model.path} cannot be read: {error.strerror}") from error
     notes = _notes(model.path, described.engine)
     return Loaded(engine, described.signature, described.names, notes, described.digest)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foretell.cells import show
-from foretell.errors import LibraryMissing, ModelUnreadable
+from foretell.errors import LibraryMissing, ModelUnreadable, UsageError
 from foretell.models import mlmodel, requirements, trust
 from foretell.models.engine import Engine
 from foretell.models.mlmodel import StoredModel
@@ -156,6 +156,12 @@ def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = 
             raise
         reasons += foreign_code(model)
     return Settled(model, name, trust.settle(reasons, origin, trusted))
+
+
+def check_types(flavour: str, label: str, schema: str | None, cast: dict[str, str] | None) -> None:
+    """That a compiled model is read as the types that it was compiled for. Raises UsageError."""
+    if flavour == COMPILED and (schema or cast):
+        raise UsageError(f"{label} was compiled for the types of its columns", "Compile it again, with those")
 
 
 def runs_code(model: StoredModel, flavour: str) -> list[str]:

@@ -47,6 +47,9 @@ _ROW_BY_ROW = tuple(
     )
 )
 """Modules whose estimators compute each row by itself; an ensemble's members are looked at one by one."""
+_BY_COLUMNS = ("AdaBoostClassifier", "HistGradientBoostingClassifier")
+"""Estimators that have classes' scores a column after the other. numpy adds up a row of them in another order where it
+is alone, which eight or more of them tell."""
 
 
 def runs_code(model: StoredModel) -> list[str]:
@@ -142,7 +145,7 @@ class SklearnEngine:
         self.proba = hasattr(estimator, "predict_proba")
         self.framed = _needs_frame(estimator)
         block = _FRAME_BLOCK if self.framed else _BLOCK
-        self.block = None if all(type(part).__module__.startswith(_ROW_BY_ROW) for part in parts(estimator)) else block
+        self.block = None if all(map(_is_row_by_row, parts(estimator))) else block
         self._names = _names(estimator) if self.framed else None
         self._text = not hasattr(estimator, "n_features_in_")
         self.takes = set(inspect.signature(estimator.predict).parameters)
@@ -207,6 +210,12 @@ def _is_refusal(error: ValueError) -> bool:
         trace = trace.tb_next
     module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
     return module.startswith(("sklearn.utils.validation", "sklearn.utils._encode", "sklearn.preprocessing._encoders"))
+
+
+def _is_row_by_row(part: Any) -> bool:
+    kind = type(part)
+    by_columns = kind.__name__ in _BY_COLUMNS and len(getattr(part, "classes_", ())) >= 8
+    return kind.__module__.startswith(_ROW_BY_ROW) and not by_columns
 
 
 def _needs_frame(estimator: Any) -> bool:

@@ -39,15 +39,17 @@ class ArrowTable:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _unreadable(self._name, error) from error
 
-    def batches(self, columns: list[int], rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[int], rows: int, skip: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         try:
             options = pa.ipc.IpcReadOptions(included_fields=columns)
             with pa.ipc.open_stream(pa.PythonFile(self._messages, "r"), options=options) as reader:
-                for batch in reader:
+                for group, batch in enumerate(reader):
+                    if group < skip:
+                        continue
                     batch.validate()
                     self._messages.bound(sum(map(self._viewed, batch.columns)))
                     batch.validate(full=True)
-                    yield batch
+                    yield group, batch
         except ForetellError:
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -217,17 +219,24 @@ def _message(metadata: bytes) -> tuple[int, int, int]:
     )
 
 
+def batch_places(footer: bytes) -> list[int]:
+    """Where a file's footer says where its batches stand: 24 bytes for each. Raises struct.error."""
+    return _entries(footer, 3)
+
+
 def _blocks(footer: bytes) -> deque[int]:
     """Where the messages of dictionaries stand, then those of batches, by Arrow's File.fbs. Raises struct.error."""
+    entries = (*_entries(footer, 2), *batch_places(footer))
+    return deque(int(struct.unpack_from("<q", footer, at)[0]) for at in entries)
+
+
+def _entries(footer: bytes, field: int) -> list[int]:
     (root,) = struct.unpack_from("<I", footer)
-    starts: deque[int] = deque()
-    for field in (2, 3):
-        if _slot(footer, root, field):
-            vector = _child(footer, root, field)
-            (count,) = struct.unpack_from("<I", footer, vector)
-            places = range(vector + 4, vector + 4 + min(count, len(footer)) * _BLOCK_BYTES, _BLOCK_BYTES)
-            starts.extend(int(struct.unpack_from("<q", footer, at)[0]) for at in places)
-    return starts
+    if not _slot(footer, root, field):
+        return []
+    vector = _child(footer, root, field)
+    (count,) = struct.unpack_from("<I", footer, vector)
+    return list(range(vector + 4, vector + 4 + min(count, len(footer)) * _BLOCK_BYTES, _BLOCK_BYTES))
 
 
 def _unpacked_size(metadata: bytes, header: int, body: bytes) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,20 +14,28 @@ from foretell.cells import Column
 from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, InputTooLarge
 from foretell.signature import Signature, check_names, miscounted
+from foretell.tables.apart import Apart, Bad, Spot, joined
 from foretell.tables.kept import Keep, Kept, Rows
-from foretell.tables.spelled import settled
+from foretell.tables.spelled import JSON, as_values, settled
+from foretell.tables.text import Position
 from foretell.tensors import from_lists
 
 _BLOCK_ROWS = 65_536
 _BLOCK_BYTES = 64 << 20
+_PIECES = 16
 
 
 @dataclass(frozen=True)
 class TableBlock:
-    """Some rows of a table. row: the first one's number in the input, from 0."""
+    """Some rows of a table. row: the first one's number in the input, from 0. after: the position behind them."""
 
     batch: pa.RecordBatch
     row: int
+    after: Position = ()
+
+    @property
+    def weight(self) -> int:
+        return int(self.batch.nbytes)
 
 
 class Table(Protocol):
@@ -34,8 +43,9 @@ class Table(Protocol):
 
     schema: pa.Schema
 
-    def batches(self, columns: list[int], rows: int) -> Iterator[pa.RecordBatch]:
-        """Checked batches of just these columns, in this order; of about so many rows where they can be cut."""
+    def batches(self, columns: list[int], rows: int, skip: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Checked batches of just these columns, in this order, each with the number of the group that it is of; of
+        about so many rows where groups can be cut. skip: so many groups are passed over."""
         ...
 
 
@@ -61,16 +71,24 @@ class TableReader:
             kept, [self._carried(column, at) for column, at in zip(empties, self._kept_at, strict=True)]
         )
 
-    def blocks(self) -> Iterator[TableBlock]:
+    def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[TableBlock]:
+        """tolerant: for text only. A position is a group, and rows of it and of all groups that come before."""
         width = row_bytes(self._signature)
         step = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // width))
-        row = 0
-        for batch in self._table.batches(self._columns, step):
+        group, done, row = start or (0, 0, 0)
+        skip, within = done, 0
+        for at, batch in self._table.batches(self._columns, step, group):
+            if at != group:
+                group, skip, within = at, 0, 0
             if self._limit is not None and (row + batch.num_rows) * width > self._limit:
                 raise too_large(self._name, self._limit)
-            for start in range(0, batch.num_rows, step):
-                yield TableBlock(batch.slice(start, step), row + start)
-            row += batch.num_rows
+            for first in range(0, batch.num_rows, step):
+                piece = batch.slice(first, step)
+                within += piece.num_rows
+                if within <= skip:
+                    continue
+                yield TableBlock(piece, row, (group, within, row + piece.num_rows))
+                row += piece.num_rows
 
     def parse(self, block: TableBlock) -> Rows:
         """The rows of a block."""
@@ -80,16 +98,56 @@ class TableReader:
             batch = to_batch(given, block.batch.num_rows, self._signature)
         except CellWrong as error:
             raise self.place(block, error) from error
-        return Rows(batch, Kept(self.no_rows.names, [self._carried(columns[at], at) for at in self._kept_at]))
+        return Rows(batch, self._kept(block))
 
     def place(self, block: TableBlock, error: CellWrong) -> CellWrong:
         """The error with file, row and column."""
         place = f"{self._name}, row {block.row + error.row + 1}"
         if error.column is None:
             return error.at(place)
-        at = self._at[error.column]
-        name = self._header[at] if at is not None else self._signature.names[error.column]
-        return error.at(f"{place}, column {name!r}")
+        return error.at(f"{place}, column {self.column(error.column)!r}")
+
+    def column(self, index: int) -> str:
+        """What the table calls an input."""
+        at = self._at[index]
+        return self._header[at] if at is not None else self._signature.names[index]
+
+    def pieces(self, block: TableBlock) -> list[TableBlock]:
+        """The block in some pieces; just itself where it is one row."""
+        step = max(1, -(-block.batch.num_rows // _PIECES))
+        starts = range(0, block.batch.num_rows, step)
+        return [TableBlock(block.batch.slice(start, step), block.row + start, block.after) for start in starts]
+
+    def apart(self, block: TableBlock) -> Apart:
+        """The rows of a block, each by itself, the bad ones apart."""
+        parts = []
+        for row in range(block.batch.num_rows):
+            one = TableBlock(block.batch.slice(row, 1), block.row + row)
+            try:
+                rows = self.parse(one)
+                parts.append(Apart(1, rows.batch, rows.kept, (), partial(self.spot, one)))
+            except CellWrong as error:
+                column = None if error.column is None else self.column(error.column)
+                bad = Bad(0, column, error.reason, self.spot(one, 0))
+                parts.append(Apart(1, self.no_batch, self._kept(one), (bad,), partial(self.spot, one)))
+        return joined(parts)
+
+    @property
+    def no_batch(self) -> Batch:
+        columns = [pa.nulls(0, self._table.schema.types[at]) for at in self._columns]
+        return self.parse(TableBlock(pa.RecordBatch.from_arrays(columns, list(map(str, self._columns))), 0)).batch
+
+    def spot(self, block: TableBlock, row: int) -> Spot:
+        """Where a row of the block stands, and its cells as a JSON object."""
+        cells = {
+            self._header[at]: as_values(column.slice(row, 1))[0]
+            for at, column in zip(self._columns, block.batch.columns, strict=True)
+        }
+        return Spot(block.row + row + 1, None, JSON.encode(cells).decode())
+
+    def _kept(self, block: TableBlock) -> Kept:
+        columns = dict(zip(self._columns, block.batch.columns, strict=True))
+        return Kept(self.no_rows.names, [self._carried(columns[at], at) for at in self._kept_at])
 
     def _carried(self, column: pa.Array, at: int) -> pa.Array:
         return settled(column, f"{self._name}, column {self._header[at]!r}")

@@ -1,7 +1,7 @@
-"""gzip and zstd around text: inflated as it is read, deflated as it is written. Used for files, pipes and bodies."""
+"""gzip and zstd around text: inflated as it is read, deflated part by part. Used for files, pipes and bodies."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -10,6 +10,8 @@ import pyarrow as pa
 from foretell.errors import InputUnreadable
 
 SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
+BY_PART = "gzip"
+"""What is packed part by part: gzip's members all readers put together; of zstd's frames some see only the first."""
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
@@ -48,27 +50,22 @@ def inflated(read: Read, codec: str, name: str) -> Read:
     return unpacked
 
 
-class Deflater:
-    """Packs bytes as they come; the same bytes give the same pack: no time and no name is in it."""
+def packed(data: bytes, codec: str) -> bytes:
+    """A member or frame of its own; the same bytes give the same pack: no time and no name is in it."""
+    if codec == "gzip":
+        return zlib.compress(data, 6, wbits=_GZIP)
+    frame: bytes = pa.compress(data, codec, asbytes=True)
+    return frame
 
-    def __init__(self, codec: str) -> None:
-        self._out = Collected()
-        self._gzip: Any = zlib.compressobj(6, zlib.DEFLATED, _GZIP) if codec == "gzip" else None
-        self._zstd: Any = pa.CompressedOutputStream(pa.PythonFile(self._out, "w"), codec) if not self._gzip else None
 
-    def pack(self, data: bytes) -> bytes:
-        if self._gzip is not None:
-            packed: bytes = self._gzip.compress(data)
-            return packed
-        self._zstd.write(data)
-        return self._out.take()
-
-    def end(self) -> bytes:
-        if self._gzip is not None:
-            rest: bytes = self._gzip.flush()
-            return rest
-        self._zstd.close()
-        return self._out.take()
+def pack_whole(data: Iterable[bytes], codec: str) -> Iterator[bytes]:
+    """Packs pieces of text as one frame."""
+    out = Collected()
+    with pa.CompressedOutputStream(pa.PythonFile(out, "w"), codec) as packing:
+        for piece in data:
+            packing.write(piece)
+            yield out.take()
+    yield out.take()
 
 
 class Collected:

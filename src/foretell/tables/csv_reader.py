@@ -5,6 +5,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,17 @@ from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.imports import Lazily
 from foretell.signature import Signature, check_names, listed, miscounted
-from foretell.tables.files import Block, Text
+from foretell.tables.apart import Apart, Spot
+from foretell.tables.csv_apart import apart
+from foretell.tables.csv_records import Records
 from foretell.tables.kept import Keep, Kept, Rows
+from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
 
 pc = Lazily("pyarrow.compute")
 
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
+_BLOCK, _MANY = 4 << 20, 20
+"""Bytes of a block, and twice as many where there are more columns than that."""
 _NUMERIC = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
@@ -42,8 +48,8 @@ class CsvReader:
         self._text = text
         self._signature = signature
         self._options = options
-        self._field, self._record = _patterns(options.delimiter)
-        self._plain = re.compile(rb'"(?:[^"]++|"")*+"|([^"]++)')
+        self.rules = options.rules
+        self.records = Records(options.delimiter)
         self.header = self._read_header(text)
         self._at = self._positions()
         self.kept = keep.choose(self.header, signature)
@@ -51,21 +57,22 @@ class CsvReader:
         self._kept_at = [self.header.index(name) for name in self.kept]
         self._integers = any(column.cell.kind == "int" for column in signature.inputs)
 
-    def blocks(self) -> Iterator[Block]:
-        return self._text.blocks(self.cut)
+    @property
+    def stored(self) -> bool:
+        """Whether a block's text stands in the input as it is, at its place."""
+        return self._text.stored
 
-    def cut(self, data: bytes) -> int:
-        """Where the last whole record ends. A newline in quotes ends none; a quote counts where it opens a field."""
-        if b'"' not in data:
-            return data.rfind(b"\n") + 1
-        whole = 0
-        while record := self._record.match(data, whole):
-            whole = record.end()
-        return whole
+    def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[Block]:
+        if start:
+            self._text.go_to(*start)
+        size = _BLOCK if len(self.header) <= _MANY else 2 * _BLOCK
+        return self._text.blocks(self.records.last, size, tolerant=tolerant)
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block."""
         self._check_returns(block)
+        if (row := self.records.running_on(block.data)) is not None:
+            raise self.place(block, CellWrong(row, None, UNCLOSED, 'Write a " inside quotes as ""'))
         try:
             if (rows := self._fast(block.data)) is not None:
                 return rows
@@ -84,16 +91,16 @@ class CsvReader:
         """
         if self._integers and (b"0x" in data or b"0X" in data):
             return None
-        numbers = {str(at): _ARROW_TYPES[c.cell.kind] for at, c in self._given() if c.cell.kind in _ARROW_TYPES}
-        inputs = {str(at) for at, _ in self._given()}
+        numbers = {str(at): _ARROW_TYPES[c.cell.kind] for at, c in self.given() if c.cell.kind in _ARROW_TYPES}
+        inputs = {str(at) for at, _ in self.given()}
         words = {name: pa.string() for name in (*inputs, *map(str, self._kept_at)) if name not in numbers}
         both = {str(at) for at in self._kept_at} & set(numbers)
         read_once = not both and not inputs & set(words) and b'""' not in data
         if read_once:
-            table = self._read(data, numbers | words, [*self._options.rules.nulls], quoted=True)
+            table = self._read(data, numbers | words, [*self.rules.nulls], quoted=True)
             texts = table
         else:
-            table = self._read(data, numbers, [*self._options.rules.nulls], quoted=True) if numbers else None
+            table = self._read(data, numbers, [*self.rules.nulls], quoted=True) if numbers else None
             words |= dict.fromkeys(both, pa.string())
             texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False)
         rows = texts.num_rows
@@ -111,9 +118,8 @@ class CsvReader:
 
     def _exact(self, block: Block) -> Rows:
         """Every cell as text, by the cell grammar."""
-        wanted = {str(at): pa.string() for at in (*(at for at, _ in self._given()), *self._kept_at)}
         try:
-            texts = self._read(block.data, wanted, [""], quoted=False)
+            texts = self.texts(block.data)
         except pa.ArrowInvalid as error:
             raise self._diagnosis(block, error) from error
         columns, wrong = [], []
@@ -124,23 +130,56 @@ class CsvReader:
                 wrong.append(error)
         if wrong:
             raise min(wrong, key=lambda error: error.row)
-        kept = [_whole(texts.column(str(at)), empty_is_null=False) for at in self._kept_at]
-        return Rows(Batch(texts.num_rows, columns), Kept(self.kept, kept))
+        return Rows(Batch(texts.num_rows, columns), self.carried(texts))
+
+    def texts(self, data: bytes) -> pa.Table:
+        """Every cell that is needed, as text; columns are named by their position. Raises ArrowInvalid."""
+        wanted = {str(at): pa.string() for at in (*(at for at, _ in self.given()), *self._kept_at)}
+        return self._read(data, wanted or {"0": pa.string()}, [""], quoted=False)
+
+    def carried(self, texts: pa.Table) -> Kept:
+        return Kept(self.kept, [_whole(texts.column(str(at)), empty_is_null=False) for at in self._kept_at])
 
     def _words(self, texts: pa.Table, index: int) -> np.ndarray:
         """An input from its text; all null where the file does not have it."""
         at = self._at[index]
         given = pa.nulls(texts.num_rows, pa.string()) if at is None else texts.column(str(at))
-        return from_texts(given, self._signature.inputs[index], index, self._options.rules)
+        return from_texts(given, self._signature.inputs[index], index, self.rules)
+
+    def pieces(self, block: Block) -> list[Block]:
+        """The block in some pieces of whole records; just itself where it is small."""
+        return pieces(block, self.records.last)
+
+    def apart(self, block: Block) -> Apart:
+        """The rows of a block, the bad ones apart."""
+        return apart(self, block)
+
+    @property
+    def no_batch(self) -> Batch:
+        inputs = enumerate(self._signature.inputs)
+        return Batch(0, [from_texts(pa.array([], pa.string()), column, at, self.rules) for at, column in inputs])
+
+    def spot(self, block: Block, row: int) -> Spot:
+        """Where a row of the block stands."""
+        return block.spot(*next(islice(self.records.each(block.data), row, None)))
+
+    def column(self, index: int) -> str:
+        """What the file calls an input."""
+        at = self._at[index]
+        return self.header[at] if at is not None else self._signature.names[index]
+
+    def shape_of(self, record: bytes) -> str | None:
+        """What is wrong with a record as a whole."""
+        if (fields := self.records.fields(record)) != len(self.header):
+            return self._miscounted(fields)
+        return _RETURN if self.records.has_stray_return(record) else None
 
     def place(self, block: Block, error: CellWrong) -> CellWrong:
         """The error with file, line and column."""
-        line = self._line_of(block, error.row)
+        line = self.spot(block, error.row).line
         if error.column is None:
             return error.at(f"{self._name}, line {line}")
-        at = self._at[error.column]
-        name = self.header[at] if at is not None else self._signature.names[error.column]
-        return error.at(f"{self._name}, line {line}, column {name!r}")
+        return error.at(f"{self._name}, line {line}, column {self.column(error.column)!r}")
 
     def _read(self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool) -> pa.Table:
         return arrow_csv.read_csv(
@@ -157,19 +196,19 @@ class CsvReader:
                 quoted_strings_can_be_null=quoted,
                 true_values=TRUE_TEXT,
                 false_values=FALSE_TEXT,
-                decimal_point=self._options.rules.decimal,
+                decimal_point=self.rules.decimal,
             ),
         )
 
-    def _given(self) -> list[tuple[int, Column]]:
+    def given(self) -> list[tuple[int, Column]]:
         """(position in the file, column) for every input that the file has."""
         pairs = zip(self._at, self._signature.inputs, strict=True)
         return [(at, column) for at, column in pairs if at is not None]
 
     def _read_header(self, text: Text) -> list[str]:
-        block = text.record(lambda data: match.end() if (match := self._record.match(data)) else 0)
+        block = text.record(self.records.first)
         while block is not None and not block.data.strip():
-            block = text.record(lambda data: match.end() if (match := self._record.match(data)) else 0)
+            block = text.record(self.records.first)
         if block is None:
             raise InputUnreadable(f"{self._name} is empty", f"A header comes first: {listed(self._signature.names)}")
         try:
@@ -180,7 +219,7 @@ class CsvReader:
             ) from error
         if "\0" in block.data.decode():
             raise InputUnreadable(f"{self._name} holds NUL bytes; it may be UTF-16", "Say so: --encoding utf-16-le")
-        if not self._record.fullmatch(block.data):
+        if not self.records.is_whole(block.data):
             raise InputUnreadable(f"{self._name}, line {block.line}: a quote is opened in the header and never closed")
         if all(_NUMERIC.fullmatch(name) for name in header) and not set(self._signature.names) <= set(header):
             raise FormWrong(
@@ -221,49 +260,27 @@ class CsvReader:
             return InputUnreadable(
                 f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", _ENCODING_HINT
             )
-        width = len(self.header)
-        for row, record in enumerate(self._records(block.data)):
-            fields = len(self._field.findall(record))
-            if fields != width:
-                return CellWrong(row, None, f"{fields} value{'s' * (fields != 1)}, and the header has {width}")
+        for row, (_, record) in enumerate(self.records.each(block.data)):
+            if (fields := self.records.fields(record)) != len(self.header):
+                return CellWrong(row, None, self._miscounted(fields))
         return InputUnreadable(f"{self._name}, from line {block.line}: {show(str(error))}")
+
+    def _miscounted(self, fields: int) -> str:
+        return f"{fields} value{'s' * (fields != 1)}, and the header has {len(self.header)}"
 
     def _check_returns(self, block: Block) -> None:
         """Refuses a carriage return outside of quotes that ends no line: Arrow would end a row there."""
         data = block.data
         if data.count(b"\r") == data.count(b"\r\n"):
             return
-        for row, record in enumerate(self._records(data)):
-            if any(b"\r" in plain for plain in self._plain.findall(record.removesuffix(b"\n").removesuffix(b"\r"))):
-                raise self.place(block, CellWrong(row, None, "a carriage return stands alone, outside of quotes"))
-
-    def _records(self, data: bytes) -> list[bytes]:
-        return [record for match in self._record.finditer(data) if (record := match.group()).strip(b"\r\n")]
-
-    def _line_of(self, block: Block, row: int) -> int:
-        line, seen = block.line, -1
-        for match in self._record.finditer(block.data):
-            record = match.group()
-            seen += bool(record.strip(b"\r\n"))
-            if seen == row:
-                return line
-            line += record.count(b"\n")
-        return line
+        for row, (_, record) in enumerate(self.records.each(data)):
+            if self.records.has_stray_return(record):
+                raise self.place(block, CellWrong(row, None, _RETURN))
 
 
 _EMPTY = pa.scalar("", pa.string())
+_RETURN = "a carriage return stands alone, outside of quotes"
 _ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
-
-
-def _patterns(delimiter: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """One field with what ends it, and one record with its newline. A field is plain, or quoted with "" for a quote.
-
-    Possessive, so that matching is linear.
-    """
-    mark = re.escape(delimiter.encode())
-    plain = b"[^" + mark + b"\n]*+"
-    field = rb'(?:"(?:[^"]++|"")*+"' + plain + rb'|(?!")' + plain + b")"
-    return re.compile(field + b"(?:" + mark + b"|\n)"), re.compile(field + b"(?:" + mark + field + b")*+\n")
 
 
 def _has_stray_nan(values: pa.ChunkedArray) -> bool:

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from foretell.batch import Answers
-from foretell.errors import FormatUnknown, PredictionError
+from foretell.errors import FormatUnknown
 from foretell.imports import Lazily
-from foretell.signature import listed
 from foretell.tables.kept import Kept
 from foretell.tables.spelled import text_of
 
@@ -27,28 +26,26 @@ _MAX_COLUMNS = 1000
 _SPECIAL = '[",\r\n]'
 
 
-class CsvWriter:
+class CsvSpelling:
     """Carried columns, then predictions; a header first. Nulls as empty cells, empty strings as \"\"."""
+
+    between = b""
 
     def __init__(self, prediction: str) -> None:
         self._prediction = prediction
-        self._header: list[str] | None = None
 
-    def rows(self, kept: Kept, answers: Answers) -> bytes:
+    def lines(self, kept: Kept, answers: Answers, spread: list[int | None] | None) -> tuple[list[str], bytes]:
         columns = list(itertools.chain.from_iterable(map(_flat, *zip(*answers.columns(self._prediction), strict=True))))
-        names = [*kept.names, *(name for name, _ in columns)]
-        header = b""
-        if self._header is None:
-            self._header = names
-            header = self._lines([self._quoted(pa.array([name or None], pa.string())) for name in names])
-        elif names != self._header:
-            raise PredictionError(
-                f"the model first answered with {listed(self._header)}, and then with {listed(names)}"
-            )
+        texts = [self._text(values) for _, values in columns]
+        if spread is not None:
+            texts = [text.take(pa.array(spread, pa.int64())) for text in texts]
         cells = [self._quoted(column) for column in kept.as_text()]
-        return header + self._lines([*cells, *(self._text(values) for _, values in columns)])
+        return [*kept.names, *(name for name, _ in columns)], self._lines([*cells, *texts])
 
-    def end(self) -> bytes:
+    def opening(self, names: list[str]) -> bytes:
+        return self._lines([self._quoted(pa.array([name or None], pa.string())) for name in names])
+
+    def closing(self) -> bytes:
         return b""
 
     def _text(self, values: np.ndarray) -> pa.Array:

@@ -5,18 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from foretell.batch import Answers
-from foretell.errors import CellWrong, FormatUnknown
+from foretell.errors import CellWrong, FormatUnknown, InputError
 from foretell.rows import RowDecoder
 from foretell.tables import compression, json_document
+from foretell.tables.apart import Apart, Spot
+from foretell.tables.arrow_files import ArrowFile, ArrowStream
 from foretell.tables.arrow_ipc import ArrowTable
 from foretell.tables.arrow_rows import TableReader
 from foretell.tables.csv_reader import CsvOptions, CsvReader
-from foretell.tables.csv_writer import CsvWriter
-from foretell.tables.files import Source, Text
-from foretell.tables.json_lines import JsonLinesReader, JsonLinesWriter
+from foretell.tables.csv_writer import CsvSpelling
+from foretell.tables.document_reader import DocumentReader
+from foretell.tables.files import Source
+from foretell.tables.json_lines import JsonLinesReader, JsonLinesSpelling
 from foretell.tables.kept import Keep, Kept, Rows
-from foretell.tables.table_writer import TableWriter
+from foretell.tables.row_groups import RowGroups
+from foretell.tables.table_writer import Container, TableWriter
+from foretell.tables.text import Position, Text
+from foretell.tables.text_writer import TextWriter
+from foretell.tables.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Format:
     content_types: tuple[str, ...]
     streamed: bool = True
     text: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Each is there once, in another process too."""
+        return by_suffix, (f"rows{self.suffixes[0]}", "")
 
 
 CSV = Format("csv", (".csv",), ("text/csv", "application/csv"))
@@ -55,19 +65,30 @@ class Reader(Protocol[Piece]):
 
     no_rows: Kept
 
-    def blocks(self) -> Iterator[Piece]: ...
+    def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[Piece]:
+        """Unread blocks. start: the position behind a block; from there on come the same blocks as at first, no row
+        twice, none lost. tolerant: what is known to be bad before it is read comes as a block, and is no error."""
+        ...
 
-    def parse(self, block: Piece) -> Rows: ...
+    def parse(self, block: Piece) -> Rows:
+        """The rows of a block; any thread. Raises InputError, with the place of the first bad row."""
+        ...
 
     def place(self, block: Piece, error: CellWrong) -> CellWrong: ...
 
+    def pieces(self, block: Piece) -> list[Piece]:
+        """The block in a few smaller ones; just itself where it is to be taken apart."""
+        ...
 
-class Writer(Protocol):
-    """Makes the bytes of one output: rows in order, no rows at least once, then end."""
+    def apart(self, block: Piece) -> Apart:
+        """The rows of a small block, the bad ones apart."""
+        ...
 
-    def rows(self, kept: Kept, answers: Answers) -> bytes: ...
+    def spot(self, block: Piece, row: int) -> Spot: ...
 
-    def end(self) -> bytes: ...
+    def column(self, index: int) -> str:
+        """What the input calls a column of the model's."""
+        ...
 
 
 def by_suffix(path: str, what: str) -> Format:
@@ -117,11 +138,13 @@ def reader(
     options: CsvOptions,
     limit: int | None = None,
 ) -> Reader[Any]:
-    """A reader for a streamed format. limit: bytes that a table may take when unpacked."""
+    """A reader of a whole input. limit: bytes that a table may take when unpacked."""
     if fmt is CSV:
         return CsvReader(Text(source, options.encoding), decoder.signature, keep, options)
     if fmt is JSONL:
         return JsonLinesReader(Text(source, options.encoding), decoder, keep)
+    if fmt is JSON:
+        return _document(Text(source, options.encoding), decoder, keep)
     if fmt is PARQUET:
         from foretell.tables.parquet import ParquetTable
 
@@ -129,12 +152,25 @@ def reader(
     return TableReader(ArrowTable(source, limit), source.name, decoder.signature, keep, limit)
 
 
-def writer(fmt: Format, prediction: str = "prediction") -> Writer:
-    """A writer. prediction: the name of the predictions' column."""
+def _document(text: Text, decoder: RowDecoder, keep: Keep) -> DocumentReader:
+    head = text.peek()
+    try:
+        return DocumentReader(text, decoder, keep)
+    except InputError as error:
+        if not error.message.startswith(text.name):
+            error.message = f"{text.name}: {error.message}"
+        if head.strip() and sniffed(head) is not JSON:
+            error.hint = f"It looks like {sniffed(head).name}: -t {sniffed(head).name}"
+        raise
+
+
+def writer(fmt: Format, prediction: str = "prediction", codec: str | None = None) -> Writer:
+    """A writer. prediction: the name of the predictions' column. codec: how text is packed."""
     if fmt is CSV:
-        return CsvWriter(prediction)
+        return TextWriter(CsvSpelling(prediction), codec)
     if fmt is JSONL:
-        return JsonLinesWriter(prediction)
+        return TextWriter(JsonLinesSpelling(prediction), codec)
     if fmt is JSON:
-        return json_document.DocumentWriter()
-    return TableWriter(prediction, {PARQUET: "parquet", ARROW: "file", ARROW_STREAM: "stream"}[fmt])
+        return TextWriter(json_document.DocumentSpelling(), codec)
+    containers: dict[Format, Container] = {PARQUET: RowGroups(), ARROW: ArrowFile(), ARROW_STREAM: ArrowStream()}
+    return TableWriter(prediction, containers[fmt])

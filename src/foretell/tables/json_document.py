@@ -84,18 +84,21 @@ def write(answers: Answers) -> bytes:
     return b'{"predictions": ' + _ENCODER.encode(answers.to_list()) + b"}"
 
 
-class DocumentWriter:
+class DocumentSpelling:
     """A {"predictions": […]} that grows: predictions only, in the order of the rows."""
 
-    def __init__(self) -> None:
-        self._before = b'{"predictions": ['
+    between = b","
 
-    def rows(self, kept: Kept, answers: Answers) -> bytes:
-        inner: bytes = _ENCODER.encode(answers.to_list())[1:-1]
-        before, self._before = self._before, b"," if inner else b""
-        return before + inner
+    def lines(self, kept: Kept, answers: Answers, spread: list[int | None] | None) -> tuple[list[str], bytes]:
+        rows = answers.to_list()
+        if spread is not None:
+            rows = [None if row is None else rows[row] for row in spread]
+        return [], _ENCODER.encode(rows)[1:-1]
 
-    def end(self) -> bytes:
+    def opening(self, names: list[str]) -> bytes:
+        return b'{"predictions": ['
+
+    def closing(self) -> bytes:
         return b"]}\n"
 
 

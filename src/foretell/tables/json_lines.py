@@ -1,18 +1,22 @@
 """JSON Lines ⇄ rows: an object a line, or an array in column order."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 import pyarrow as pa
 
-from foretell.batch import Answers, plain
+from foretell.batch import Answers, Batch, plain
 from foretell.errors import CellWrong, InputUnreadable
 from foretell.rows import RowDecoder, place_in_json
 from foretell.strict_json import strict_json
-from foretell.tables.files import Block, Text
+from foretell.tables.apart import Apart, Bad, Spot
 from foretell.tables.kept import Keep, Kept, Rows, clash_of
 from foretell.tables.spelled import JSON
+from foretell.tables.text import Block, Position, Text, pieces
 
+_BLOCK = 4 << 20
+_NEWLINE = b"\n"
 _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -24,14 +28,19 @@ class JsonLinesReader:
         self._text = text
         self._decoder = decoder
         self._keep = keep
+        self._taken = set(decoder.signature.names)
         self.kept = self._choose(text)
         self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
 
-    def blocks(self) -> Iterator[Block]:
-        return self._text.blocks(self.cut)
+    @property
+    def stored(self) -> bool:
+        """Whether a block's text stands in the input as it is, at its place."""
+        return self._text.stored
 
-    def cut(self, data: bytes) -> int:
-        return data.rfind(b"\n") + 1
+    def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[Block]:
+        if start:
+            self._text.go_to(*start)
+        return self._text.blocks(_last, _BLOCK, tolerant=tolerant)
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block. Raises InputError, with the line of the first bad row."""
@@ -39,38 +48,92 @@ class JsonLinesReader:
             batch = self._decoder.lines(block.data)
         except CellWrong as error:
             raise self.place(block, error) from error
-        return Rows(batch, self._carried(block, batch.rows))
+        return Rows(batch, self._carried(block.data, batch.rows))
+
+    def pieces(self, block: Block) -> list[Block]:
+        """The block in some pieces of whole lines; just itself where it is small."""
+        return pieces(block, _last)
+
+    def apart(self, block: Block) -> Apart:
+        """The rows of a block, each line by itself, the bad ones apart."""
+        lines, good, bad = list(_lines(block.data)), [], []
+        for row, (start, line) in enumerate(lines):
+            try:
+                rows = self.parse(Block(line, block.line))
+                rows.kept.as_text()
+                good.append(rows)
+            except (CellWrong, InputUnreadable) as error:
+                column = error.column if isinstance(error, CellWrong) else None
+                reason = error.reason if isinstance(error, CellWrong) else error.message
+                named = None if column is None else self.column(column)
+                bad.append(Bad(row, named, reason, block.spot(start, line)))
+                good.append(Rows(self.no_batch, Kept(self.kept, [], [self._readable(line)])))
+        batch = Batch.concat([rows.batch for rows in good if rows.batch.rows] or [self.no_batch])
+        kept = Kept.concat([rows.kept for rows in good])
+        return Apart(len(lines), batch, kept, tuple(bad), lambda row: block.spot(*lines[row]))
+
+    @property
+    def no_batch(self) -> Batch:
+        return self._decoder.values([])
+
+    def spot(self, block: Block, row: int) -> Spot:
+        """Where a row of the block stands."""
+        return block.spot(*next(islice(_lines(block.data), row, None)))
+
+    def column(self, index: int) -> str:
+        return self._decoder.signature.names[index]
 
     def place(self, block: Block, error: CellWrong) -> CellWrong:
         """The error with file, line and JSON path."""
-        lines = [at for at, line in enumerate(block.data.split(b"\n")) if line.strip()]
-        where = f"{self._name}, line {block.line + lines[error.row]}"
+        start, line = next(islice(_lines(block.data), error.row, None))
+        where = f"{self._name}, line {block.line + block.data.count(_NEWLINE, 0, start)}"
         if error.column is None:
             return error.at(where)
-        record = block.data.split(b"\n")[lines[error.row]].lstrip()[:1] == b"{"
+        record = line.lstrip()[:1] == b"{"
         path = place_in_json("$", error, self._decoder.signature, record).message
         return error.at(f"{where}, ${path.removeprefix(f'$[{error.row}]').rpartition(': ' + error.reason)[0]}")
 
     def _choose(self, text: Text) -> list[str]:
-        first = next((line for line in text.peek().split(b"\n") if line.strip()), b"")
-        if not first.lstrip().startswith(b"{"):
-            return []
-        try:
-            given = list(strict_json(first))
-        except InputUnreadable:
-            return []
-        return self._keep.choose(given, self._decoder.signature)
+        """By the first line that can be read; a row that is an array carries nothing."""
+        for _, line in _lines(text.peek()):
+            if not line.lstrip().startswith(b"{"):
+                return []
+            try:
+                return self._keep.choose(list(strict_json(line)), self._decoder.signature)
+            except InputUnreadable:
+                continue
+        return []
 
-    def _carried(self, block: Block, rows: int) -> Kept:
+    def _carried(self, data: bytes, rows: int) -> Kept:
         """Raw values by name, row by row; a row that is an array carries none."""
         if self._keep.names == ():
             return Kept([], [], [{} for _ in range(rows)])
-        records = _raw_records(block.data)
+        return Kept(self.kept, [], [self._chosen(row) for row in _raw_records(data)])
+
+    def _chosen(self, row: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
         if self._keep.names is not None:
-            chosen = set(self._keep.names)
-            return Kept(self.kept, [], [{n: v for n, v in row.items() if n in chosen} for row in records])
-        taken = set(self._decoder.signature.names)
-        return Kept(self.kept, [], [{n: v for n, v in row.items() if n not in taken} for row in records])
+            return {name: cell for name, cell in row.items() if name in self._keep.names}
+        return {name: cell for name, cell in row.items() if name not in self._taken}
+
+    def _readable(self, line: bytes) -> dict[str, msgspec.Raw]:
+        """What a bad line carries, as far as it is JSON."""
+        try:
+            return self._chosen(_RECORD.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
+
+
+def _last(data: bytes) -> int:
+    return data.rfind(_NEWLINE) + 1
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(where it begins, the line) for each that is not blank."""
+    at = 0
+    for line in data.split(_NEWLINE):
+        if line.strip():
+            yield at, line
+        at += len(line) + 1
 
 
 def _raw_records(block: bytes) -> list[dict[str, msgspec.Raw]]:
@@ -82,22 +145,30 @@ def _raw_records(block: bytes) -> list[dict[str, msgspec.Raw]]:
         return [_RECORD.decode(line) if line[:1] == b"{" else {} for line in lines if line]
 
 
-class JsonLinesWriter:
+class JsonLinesSpelling:
     """An object a row: what is carried, then predictions."""
+
+    between = b""
 
     def __init__(self, prediction: str) -> None:
         self._prediction = prediction
 
-    def rows(self, kept: Kept, answers: Answers) -> bytes:
+    def lines(self, kept: Kept, answers: Answers, spread: list[int | None] | None) -> tuple[list[str], bytes]:
         columns = answers.columns(self._prediction)
         names = [name for name, _ in columns]
-        cells = zip(*(plain(values) for _, values in columns), strict=True)
+        rows = list(zip(*(plain(values) for _, values in columns), strict=True))
+        if spread is not None:
+            none = (None,) * len(names)
+            rows = [none if row is None else rows[row] for row in spread]
         records = []
-        for carried, row in zip(kept.as_records(len(answers)), cells, strict=True):
+        for carried, row in zip(kept.as_records(len(rows)), rows, strict=True):
             if clash := carried.keys() & set(names):
                 raise clash_of(min(clash))
             records.append({**carried, **dict(zip(names, row, strict=True))})
-        return JSON.encode_lines(records)
+        return [], JSON.encode_lines(records)
 
-    def end(self) -> bytes:
+    def opening(self, names: list[str]) -> bytes:
+        return b""
+
+    def closing(self) -> bytes:
         return b""

@@ -1,7 +1,9 @@
 """The input's columns that the model does not take (ids, keys): carried to the output as they came."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -63,6 +65,23 @@ class Kept:
         if not columns:
             return [{} for _ in range(rows)]
         return [dict(zip(self.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+    def at(self, rows: list[int | None]) -> "Kept":
+        """The cells of these rows; nulls for None."""
+        taken = pa.array(rows, pa.int64())
+        records = self.records
+        if records is not None:
+            records = [{} if row is None else records[row] for row in rows]
+        return Kept(self.names, [column.take(taken) for column in self.columns], records)
+
+    @staticmethod
+    def concat(parts: Sequence["Kept"]) -> "Kept":
+        """All of them, in order; they are of one input."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = [pa.concat_arrays(pieces) for pieces in zip(*(part.columns for part in parts), strict=True)]
+        records = [part.records for part in parts if part.records is not None]
+        return Kept(parts[0].names, columns, list(chain.from_iterable(records)) if records else None)
 
 
 def clash_of(name: str) -> UsageError:

@@ -33,6 +33,7 @@ class ParquetTable:
             self._metadata = opened.metadata
             self._rows = opened.metadata.num_rows
             groups = [opened.metadata.row_group(at) for at in range(opened.metadata.num_row_groups)]
+            self._groups = [group.num_rows for group in groups]
             size = sum(max(0, group.total_byte_size) for group in groups)
             self._widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
             self.schema.names  # noqa: B018  may not be text
@@ -41,18 +42,19 @@ class ParquetTable:
         if limit is not None and size > limit:
             raise too_large(source.name, limit)
 
-    def batches(self, columns: list[int], rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[int], rows: int, skip: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         names = [self.schema.names[at] for at in columns]
         chosen = names if len(set(names)) == len(names) < len(self.schema.names) else None
         step = max(1, min(rows, _BATCH_BYTES // max(self._widest, 1)))
-        seen = 0
+        seen = sum(self._groups[:skip])
         try:
             opened = self._open(self._coded(columns))
-            for batch in opened.iter_batches(batch_size=step, columns=chosen):
-                batch.validate(full=True)
-                seen += batch.num_rows
-                self._source.position = (self._source.size or 0) * seen // max(self._rows, 1)
-                yield batch.select(names if chosen else columns)
+            for group in range(skip, len(self._groups)):
+                for batch in opened.iter_batches(batch_size=step, row_groups=[group], columns=chosen):
+                    batch.validate(full=True)
+                    seen += batch.num_rows
+                    self._source.position = (self._source.size or 0) * seen // max(self._rows, 1)
+                    yield group, batch.select(names if chosen else columns)
         except ForetellError:
             raise
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:

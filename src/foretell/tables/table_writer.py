@@ -1,7 +1,7 @@
 """Rows → Parquet, or Arrow IPC as a file or a stream: carried columns with the types that they came with, then
 predictions with the model's own."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -9,41 +9,101 @@ import pyarrow as pa
 from foretell.batch import Answers, plain
 from foretell.errors import OutputError, PredictionError
 from foretell.signature import listed
-from foretell.tables.compression import Collected
 from foretell.tables.kept import Kept
 from foretell.tables.spelled import JSON
+from foretell.tables.writer import Part
 
 _GROUP_ROWS = 131_072
 _GROUP_BYTES = 64 << 20
 
 
+class Container(Protocol):
+    """A file of a schema and of groups of rows, with an index at its end. A mark: what the index says of a group."""
+
+    def opening(self, schema: pa.Schema) -> bytes: ...
+
+    def group(self, table: pa.Table, at: int) -> tuple[bytes, bytes]:
+        """A group, to stand at a place in the file, and its mark."""
+        ...
+
+    def closing(self, schema: pa.Schema, marks: list[bytes], at: int) -> bytes: ...
+
+
 class TableWriter:
-    """Gathers rows into row groups, or record batches, of a fit size. kind: "parquet", "file" or "stream"."""
+    """Gathers rows into groups of a fit size."""
 
-    def __init__(self, prediction: str, kind: str) -> None:
+    def __init__(self, prediction: str, container: Container) -> None:
+        self.marks: list[bytes] = []
         self._prediction = prediction
-        self._kind = kind
-        self._out = Collected()
-        self._writer: Any = None
+        self._container = container
         self._schema: pa.Schema | None = None
-        self._held: list[pa.RecordBatch] = []
+        self._gathered: list[pa.RecordBatch] = []
+        self._at = 0
 
-    def rows(self, kept: Kept, answers: Answers) -> bytes:
+    @property
+    def held(self) -> bool:
+        return any(batch.num_rows for batch in self._gathered)
+
+    def part(self, kept: Kept, answers: Answers, spread: list[int | None] | None = None) -> Part:
         columns = answers.columns(self._prediction)
         names = [*kept.names, *(name for name, _ in columns)]
-        arrays = [*kept.as_arrays(), *(typed(values) for _, values in columns)]
+        made = [typed(values) for _, values in columns]
+        if spread is not None:
+            made = [array.take(pa.array(spread, pa.int64())) for array in made]
+        batch = pa.RecordBatch.from_arrays([*kept.as_arrays(), *made], names=names)
+        return Part(batch.num_rows, names, batch=batch)
+
+    def add(self, part: Part) -> bytes:
+        assert part.batch is not None  # noqa: S101
+        opening = b""
         if self._schema is None:
-            self._schema = pa.schema(list(zip(names, (array.type for array in arrays), strict=True)))
-        elif names != self._schema.names:
+            self._schema = part.batch.schema
+            self.marks.append(self._schema.serialize().to_pybytes())
+            opening = self._out(self._made(lambda: self._container.opening(part.batch.schema)))
+        elif part.names != self._schema.names:
             raise PredictionError(
-                f"the model first answered with {listed(self._schema.names)}, and then with {listed(names)}"
+                f"the model first answered with {listed(self._schema.names)}, and then with {listed(part.names)}"
             )
-        self._held.append(pa.record_batch(self._as_before(arrays), schema=self._schema))
-        full = sum(batch.num_rows for batch in self._held) >= _GROUP_ROWS
-        return self._write() if full or sum(batch.nbytes for batch in self._held) >= _GROUP_BYTES else b""
+        self._gathered.append(pa.record_batch(self._as_before(part.batch.columns), schema=self._schema))
+        full = sum(batch.num_rows for batch in self._gathered) >= _GROUP_ROWS
+        if full or sum(batch.nbytes for batch in self._gathered) >= _GROUP_BYTES:
+            return opening + self._group()
+        return opening
+
+    def resume(self, marks: list[bytes], at: int) -> None:
+        self.marks, self._at = list(marks), at
+        self._schema = pa.ipc.read_schema(pa.py_buffer(marks[0])) if marks else None
 
     def end(self) -> bytes:
-        return self._write(end=True)
+        assert self._schema is not None  # noqa: S101
+        last = self._group()
+        return last + self._container.closing(self._schema, self.marks[1:], self._at)
+
+    def rows(self, kept: Kept, answers: Answers) -> bytes:
+        return self.add(self.part(kept, answers))
+
+    def _group(self) -> bytes:
+        """What was gathered, as one group."""
+        if not self.held:
+            return b""
+        table = pa.Table.from_batches(self._gathered).combine_chunks()
+        self._gathered = []
+        data, mark = self._made(lambda: self._container.group(table, self._at))
+        self.marks.append(mark)
+        return self._out(data)
+
+    def _out(self, data: bytes) -> bytes:
+        self._at += len(data)
+        return data
+
+    def _made(self, make: Any) -> Any:
+        try:
+            return make()
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise OutputError(
+                f"the output cannot hold such columns: {reason}", "Leave them out: --keep none"
+            ) from error
 
     def _as_before(self, arrays: list[pa.Array]) -> list[pa.Array]:
         assert self._schema is not None  # noqa: S101
@@ -56,32 +116,6 @@ class TableWriter:
                     f"the column {field.name!r} was first {field.type}, and is then {array.type}"
                 ) from error
         return made
-
-    def _write(self, *, end: bool = False) -> bytes:
-        """What is held, as one row group; with end, all that is left."""
-        try:
-            if self._writer is None:
-                self._writer = self._opened()
-            if any(batch.num_rows for batch in self._held):
-                table = pa.Table.from_batches(self._held).combine_chunks()
-                self._writer.write_table(table, max(table.num_rows, 1))
-            self._held = []
-            if end:
-                self._writer.close()
-        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise OutputError(
-                f"the output cannot hold such columns: {reason}", "Leave them out: --keep none"
-            ) from error
-        return self._out.take()
-
-    def _opened(self) -> Any:
-        if self._kind == "parquet":
-            import pyarrow.parquet as pq
-
-            return pq.ParquetWriter(self._out, self._schema, compression="snappy")
-        opener = pa.ipc.new_file if self._kind == "file" else pa.ipc.new_stream
-        return opener(pa.PythonFile(self._out, "w"), self._schema)
 
 
 def typed(values: np.ndarray) -> pa.Array:

@@ -1,0 +1,310 @@
+"""Where predictions go: a file that appears whole or not at all and that a later run can take up, or stdout."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import msgspec
+
+from foretell.errors import OutputError, UsageError
+from foretell.job import pins as pinned
+from foretell.job.journal import Commit, Journal
+from foretell.storage import sync_folder
+from foretell.tables.compression import pack_whole
+
+_COMMIT_BYTES, _COMMIT_SECONDS = 64 << 20, 2.0
+_PIECE = 8 << 20
+AUTO, REQUIRE, NEVER = "auto", "require", "never"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was done before. finished: all of it, so that the output is in place now."""
+
+    commit: Commit
+    marks: list[bytes]
+    finished: bool = False
+
+
+class Target(Protocol):
+    """Where a job's bytes go."""
+
+    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
+        """Called first, once: where to go on, or None at the start. resume: "auto", "require" or "never"."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def reject(self, data: bytes) -> None: ...
+
+    @property
+    def due(self) -> bool:
+        """Whether what was written is worth a commit."""
+        ...
+
+    def commit(self, commit: Commit) -> None:
+        """Makes durable all that was written; its bytes are counted here."""
+        ...
+
+    def finish(self, last: Commit) -> None:
+        """Puts the output in place."""
+        ...
+
+    def close(self) -> None:
+        """Leaves what a later run can go on with, or else no trace; harmless after finish."""
+        ...
+
+
+class Output:
+    """A file that appears under its name when it is complete, and not before; what was there stays until then.
+
+    It grows as a draft beside its target; a journal tells how much of it counts. codec: what it is packed with in the
+    end, as a whole.
+    """
+
+    def __init__(self, path: Path, codec: str | None = None) -> None:
+        self.path = path
+        target = path.resolve()
+        self._folder = target.parent
+        self._draft = _Draft(target, target.with_name(f".{target.name}.draft"), path)
+        self._codec = codec
+        self._packed = _Draft(target, target.with_name(f".{target.name}.packed.draft"), path)
+        rejects = rejects_of(target)
+        self._rejects = _Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
+        self._journal = Journal(target.with_name(f".{target.name}.journal"), path)
+        self._since = time.monotonic()
+        self._bytes = 0
+        self._named = False
+        self._lost = False
+
+    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
+        last, ended = self._journal.last, self._journal.ended
+        why = self._why_over(pins, last, ended)
+        if resume == REQUIRE and (last is None or why):
+            raise UsageError(
+                f"{self.path}: there is nothing to go on with{': ' + why if why else ''}", "Leave out --resume require"
+            )
+        if last is None or why or resume == NEVER:
+            if why and resume == AUTO:
+                say(f"starting over: {why}")
+            self._journal.begin(pins)
+            self._draft.open(0)
+            self._rejects.remove()
+            return None
+        standing = Standing(last, list(self._journal.marks), ended)
+        if ended:
+            self._put_in_place(last)
+            return standing
+        self._draft.open(last.output)
+        if last.rejects:
+            self._rejects.open(last.rejects)
+        return standing
+
+    def write(self, data: bytes) -> None:
+        self._draft.write(data)
+        self._bytes += len(data)
+
+    def reject(self, data: bytes) -> None:
+        if data and not self._rejects.is_open:
+            self._rejects.open(0)
+        self._rejects.write(data)
+
+    @property
+    def due(self) -> bool:
+        return self._bytes >= _COMMIT_BYTES or (self._bytes > 0 and time.monotonic() - self._since >= _COMMIT_SECONDS)
+
+    def commit(self, commit: Commit) -> None:
+        self._sync(os.fdatasync)
+        if not self._named:
+            self._sync_folder()
+            self._named = True
+        self._journal.commit(self._counted(commit))
+        self._bytes, self._since = 0, time.monotonic()
+
+    def finish(self, last: Commit) -> None:
+        if self._codec:
+            self._packed.open(0)
+            for piece in pack_whole(self._draft.content(), self._codec):
+                self._packed.write(piece)
+        self._final.take_mode()
+        self._sync(os.fsync)
+        self._journal.end(self._counted(last))
+        self._put_in_place(self._counted(last))
+
+    def close(self) -> None:
+        self._draft.close()
+        self._rejects.close()
+        if self._journal.last is None:
+            self._draft.remove()
+            self._rejects.remove()
+            self._journal.remove()
+        self._packed.close()
+        self._packed.remove()
+        self._journal.close()
+
+    @property
+    def kept(self) -> bool:
+        """Whether a later run can go on."""
+        return self._journal.last is not None
+
+    @property
+    def _final(self) -> "_Draft":
+        return self._packed if self._codec else self._draft
+
+    def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: bool) -> str:
+        """Why what was begun is of no use; empty where it is, or where nothing was."""
+        if last is None or self._journal.head is None:
+            return ""
+        if why := pinned.difference(self._journal.head.pins, pins, last):
+            return why
+        if not ended and self._draft.size() < last.output:
+            return "its draft is gone, or cut short"
+        return "its rejects are gone, or cut short" if not ended and self._rejects.size() < last.rejects else ""
+
+    def _counted(self, commit: Commit) -> Commit:
+        return msgspec.structs.replace(commit, output=self._draft.at, rejects=self._rejects.at)
+
+    def _sync(self, by: Callable[[int], None]) -> None:
+        """A draft that could not be made durable is not tried again: what the system lost is not known."""
+        if self._lost:
+            raise OutputError(f"{self.path} cannot be written: an earlier write was lost")
+        self._lost = True
+        for draft in (self._draft, self._rejects, self._packed):
+            draft.sync(by)
+        self._lost = False
+
+    def _put_in_place(self, last: Commit) -> None:
+        if last.rejects:
+            self._rejects.put_in_place()
+        elif last.rejected == 0:
+            self._rejects.remove_older()
+        self._final.put_in_place()
+        if self._codec:
+            self._draft.close()
+            self._draft.remove()
+        self._sync_folder()
+        self._journal.remove()
+
+    def _sync_folder(self) -> None:
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+
+
+class _Draft:
+    """A file that grows under one name and then takes another's place. shown: as a person named it."""
+
+    def __init__(self, target: Path, path: Path, shown: Path) -> None:
+        self._target = target
+        self._path = path
+        self._shown = shown
+        self._file = -1
+        self.at = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._file >= 0
+
+    def open(self, at: int) -> None:
+        """Opens it, to go on after so many bytes; what stands there later is dropped."""
+        with self._errors():
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            os.ftruncate(self._file, at)
+        self.at = at
+
+    def size(self) -> int:
+        try:
+            return self._path.lstat().st_size
+        except OSError:
+            return 0
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        with self._errors():
+            while view:
+                count = os.pwrite(self._file, view, self.at)
+                self.at += count
+                view = view[count:]
+
+    def content(self) -> Iterator[bytes]:
+        """What was written, in pieces."""
+        for start in range(0, self.at, _PIECE):
+            with self._errors():
+                piece = os.pread(self._file, min(_PIECE, self.at - start), start)
+            yield piece
+
+    def sync(self, by: Callable[[int], None]) -> None:
+        if self.is_open:
+            with self._errors():
+                by(self._file)
+
+    def take_mode(self) -> None:
+        """Takes the mode of what it will replace."""
+        with self._errors(), contextlib.suppress(FileNotFoundError):
+            os.fchmod(self._file, self._target.stat().st_mode & 0o777)
+
+    def put_in_place(self) -> None:
+        """Once it is there already, it stays."""
+        self.close()
+        with self._errors(), contextlib.suppress(FileNotFoundError):
+            self._path.replace(self._target)
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def remove_older(self) -> None:
+        with contextlib.suppress(OSError):
+            self._target.unlink()
+
+    def close(self) -> None:
+        if self.is_open:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1
+
+    @contextlib.contextmanager
+    def _errors(self) -> Any:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self._shown} cannot be written: {error.strerror}") from error
+
+
+def rejects_of(path: Path) -> Path:
+    """Where the rejected rows of an output go."""
+    return path.with_name(f"{path.name}.rejects.jsonl")
+
+
+class Stdout:
+    """Standard output, which nothing can be taken back from. A reader that left is no error."""
+
+    due = False
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
+        if resume == REQUIRE:
+            raise UsageError("what goes to stdout cannot be gone on with", "Give a file: -o")
+        return None
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def reject(self, data: bytes) -> None:
+        """Rejected rows need a file."""
+
+    def commit(self, commit: Commit) -> None:
+        """Nothing can be gone on with."""
+
+    def finish(self, last: Commit) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """What was written stays."""

@@ -1,0 +1,116 @@
+"""Rows that cannot be predicted: found among the others, told of, counted, and written down."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from foretell.batch import Answers, Batch, Call
+from foretell.errors import CellWrong, ForetellError, FormWrong, InputUnreadable, PredictionError, UsageError
+from foretell.predictor import Predictor
+from foretell.tables.apart import Apart, Bad, Spot, joined
+from foretell.tables.formats import Reader
+from foretell.tables.kept import Rows
+
+STOP, REJECT, NULL = "stop", "reject", "null"
+_BUDGET = 20_000
+"""Calls of a model that may be spent on the bad rows of one block."""
+_EXAMPLES = 20
+_VALUE = re.compile(r'^("(?:[^"\\]|\\.)*"?…?|\S+) (?=is |takes )')
+_ENCODER = msgspec.json.Encoder()
+
+
+def parted(reader: Reader[Any], block: Any) -> Apart:
+    """A block's rows, the bad ones apart: what can be read as a whole is, the rest in ever smaller pieces."""
+    try:
+        return whole(reader, block, reader.parse(block))
+    except (CellWrong, InputUnreadable):
+        pieces = reader.pieces(block)
+    if len(pieces) == 1:
+        return reader.apart(block)
+    return joined([parted(reader, piece) for piece in pieces])
+
+
+def whole(reader: Reader[Any], block: Any, rows: Rows) -> Apart:
+    """A block without bad rows."""
+    return Apart(rows.batch.rows, rows.batch, rows.kept, (), lambda row: reader.spot(block, row))
+
+
+def answered(predictor: Predictor, batch: Batch, call: Call) -> tuple[list[Answers], dict[int, ForetellError]]:
+    """The model's answers, in order, and by its index each row that it fails on, found by halving. Raises what is no
+    row's fault, and PredictionError where it fails on too many to look for."""
+    answers: list[Answers] = []
+    failed: dict[int, ForetellError] = {}
+    calls = 0
+    waiting = [(0, batch.rows)] if batch.rows else []
+    first: ForetellError | None = None
+    while waiting:
+        start, stop = waiting.pop()
+        calls += 1
+        try:
+            answers.append(predictor.predict(batch[start:stop], call))
+        except (UsageError, FormWrong):
+            raise
+        except ForetellError as error:
+            first = first or error
+            if not predictor.rowwise:
+                raise
+            if calls > _BUDGET:
+                raise PredictionError(
+                    f"the model fails on too many rows to look for all of them; the first: {error.message}"
+                ) from error
+            if stop - start == 1:
+                failed[start] = error
+            else:
+                middle = (start + stop) // 2
+                waiting += [(middle, stop), (start, middle)]
+    if first is not None and not failed:
+        raise first
+    return answers, failed
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a rejected row's place is called. file: the input's name. table: whether it has rows in place of lines."""
+
+    file: str
+    table: bool
+
+
+def lines(bad: Iterable[Bad], place: Place) -> bytes:
+    """Rejected rows as JSON Lines."""
+    return b"".join(_ENCODER.encode(_record(one, place)) + b"\n" for one in bad)
+
+
+def _record(bad: Bad, place: Place) -> dict[str, Any]:
+    spot = bad.spot
+    where = {"row": spot.line} if place.table else {"line": spot.line, "byte": spot.at}
+    text: Any = msgspec.Raw(spot.text.encode()) if place.table and spot.text else spot.text
+    return {"file": place.file, **where, "column": bad.column, "reason": bad.reason, "text": text}
+
+
+def examples(bad: tuple[Bad, ...], place: Place) -> tuple[str, ...]:
+    """Some of several bad rows, and how many there are of each kind, a line each; none for a single one."""
+    if len(bad) < 2:
+        return ()
+    counts = Counter((one.column, _kind(one.reason)) for one in bad)
+    told = [f"{count:>7,} × {_told(column, reason)}" for (column, reason), count in counts.most_common(_EXAMPLES)]
+    shown = [f"{_where(one.spot, place)}: {_told(one.column, one.reason)}" for one in bad[1:_EXAMPLES]]
+    more = f"and {len(bad) - _EXAMPLES:,} more" if len(bad) > _EXAMPLES else ""
+    return (*shown, *([more] if more else []), f"{len(bad):,} bad rows in the block at hand:", *told)
+
+
+def _where(spot: Spot, place: Place) -> str:
+    return f"{'row' if place.table else 'line'} {spot.line:,}".replace(",", "")
+
+
+def _told(column: str | None, reason: str) -> str:
+    return f"column {column!r}: {reason}" if column is not None else reason
+
+
+def _kind(reason: str) -> str:
+    """A reason without the value that it tells."""
+    return _VALUE.sub("", reason)

@@ -1,0 +1,132 @@
+"""What is done with a block: it is read, predicted and written, all but its place in the output. In any thread or
+process."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from foretell.batch import Answers, Call
+from foretell.errors import CellWrong, ForetellError, InputUnreadable
+from foretell.job import rejects
+from foretell.job.rejects import NULL, STOP, Place
+from foretell.predictor import Predictor
+from foretell.tables.apart import Apart, Bad
+from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.formats import Format, Reader
+from foretell.tables.kept import ALL, Keep, Rows
+from foretell.tables.writer import Part, Writer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do. params: as given, not yet checked. prediction: the name of the predictions' column. on_error: what
+    happens to a bad row: "stop", "reject" or "null"."""
+
+    input_format: Format
+    output_format: Format
+    proba: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
+    keep: Keep = ALL
+    prediction: str = "prediction"
+    options: CsvOptions = CsvOptions()
+    codec: str | None = None
+    on_error: str = STOP
+
+
+@dataclass(frozen=True)
+class Done:
+    """A block's share of the output. part: None where no row is left. rows: that were read. rejects: JSON Lines of
+    those that were not predicted, rejected of them. seconds: for reading, predicting and writing."""
+
+    part: Part | None
+    rows: int
+    rejected: int = 0
+    rejects: bytes = b""
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class Work:
+    """Works on blocks of one job; any thread."""
+
+    def __init__(self, job: Job, predictor: Predictor, writer: Writer, call: Call, none: Answers) -> None:
+        self._job = job
+        self._predictor = predictor
+        self._writer = writer
+        self._call = call
+        self._none = none
+        self._table = not job.input_format.text
+
+    def on(self, reader: Reader[Any], block: Any, name: str) -> Done:
+        """Raises InputError at the block's first bad row, unless bad rows are to be passed over."""
+        started = time.perf_counter()
+        rows, apart = self.read(reader, block, name)
+        return self.predicted(reader, block, name, rows, apart, time.perf_counter() - started)
+
+    def read(self, reader: Reader[Any], block: Any, name: str) -> tuple[Rows, Apart | None]:
+        """The good rows; and how they stand among the bad ones, where there are some."""
+        try:
+            return reader.parse(block), None
+        except (CellWrong, InputUnreadable) as error:
+            apart = rejects.parted(reader, block) if self._job.on_error != STOP else self._told(error, reader, block)
+            return Rows(apart.batch, apart.kept), apart
+
+    def predicted(
+        self, reader: Reader[Any], block: Any, name: str, rows: Rows, apart: Apart | None, reading: float
+    ) -> Done:
+        began = time.perf_counter()
+        answers, failed = self._answers(reader, block, rows, apart)
+        middle = time.perf_counter()
+        if apart is None and not failed:
+            part = self._writer.part(rows.kept, answers) if rows.batch.rows else None
+            return Done(part, rows.batch.rows, seconds=(reading, middle - began, time.perf_counter() - middle))
+        apart = apart or rejects.whole(reader, block, rows)
+        good = apart.good
+        late = {good[row] for row in failed}
+        bad = sorted(
+            (
+                *apart.bad,
+                *(Bad(good[row], None, error.message, apart.spot(good[row])) for row, error in failed.items()),
+            ),
+            key=lambda one: one.row,
+        )
+        part = self._part(apart, [row for row in good if row not in late], answers)
+        written = rejects.lines(bad, Place(name, self._table))
+        return Done(part, apart.count, len(bad), written, (reading, middle - began, time.perf_counter() - middle))
+
+    def _part(self, apart: Apart, good: list[int], answers: Answers) -> Part | None:
+        if self._job.on_error == NULL:
+            at = {row: index for index, row in enumerate(good)}
+            return self._writer.part(apart.kept, answers, [at.get(row) for row in range(apart.count)])
+        return self._writer.part(apart.kept.at(list(good)), answers) if good else None
+
+    def _answers(
+        self, reader: Reader[Any], block: Any, rows: Rows, apart: Apart | None
+    ) -> tuple[Answers, dict[int, ForetellError]]:
+        if not rows.batch.rows:
+            return self._none, {}
+        try:
+            return self._predictor.predict(rows.batch, self._call), {}
+        except ForetellError as error:
+            if self._job.on_error == STOP:
+                raise self._first(reader, block, rows, error) from error
+        answers, failed = rejects.answered(self._predictor, rows.batch, self._call)
+        return Answers.concat(answers) if answers else self._none, failed
+
+    def _first(self, reader: Reader[Any], block: Any, rows: Rows, error: ForetellError) -> ForetellError:
+        """The error of the first row that the model fails on, with its place."""
+        if (bad := self._predictor.first_bad(rows.batch, self._call, error)) is None:
+            return error
+        row, own = bad
+        own.message = reader.place(block, CellWrong(row, None, own.message)).message
+        own.row_wrong = True
+        return own
+
+    def _told(self, error: CellWrong | InputUnreadable, reader: Reader[Any], block: Any) -> Apart:
+        """Raises the error, with what else is wrong in its block."""
+        error.row_wrong = True
+        try:
+            bad = rejects.parted(reader, block).bad
+        except ForetellError:
+            raise error from None
+        error.details = rejects.examples(bad, Place("", self._table))
+        raise error

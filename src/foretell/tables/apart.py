@@ -1,0 +1,63 @@
+"""Rows that cannot be read, apart from those that can: what a job needs to go on without them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from foretell.batch import Batch
+from foretell.tables.kept import Kept
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a row stands, and how it is written there. line: its first line's number, in a table the row's own, from 1.
+    at: how many bytes of text come before it; None in a table."""
+
+    line: int
+    at: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be predicted. row: its index in its block. column: the name, or None for the whole row."""
+
+    row: int
+    column: str | None
+    reason: str
+    spot: Spot
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A block's rows. batch: the good ones. kept: what is carried of all of them, null where that cannot be read.
+    spot: where a row stands, by its index among all."""
+
+    count: int
+    batch: Batch
+    kept: Kept
+    bad: tuple[Bad, ...]
+    spot: Callable[[int], Spot]
+
+    @property
+    def good(self) -> list[int]:
+        """The good rows' indices."""
+        bad = {one.row for one in self.bad}
+        return [row for row in range(self.count) if row not in bad]
+
+
+def joined(parts: Sequence[Apart]) -> Apart:
+    """The parts of one block, in order, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    bad, ends, before = [], [], 0
+    for part in parts:
+        bad += [Bad(before + one.row, one.column, one.reason, one.spot) for one in part.bad]
+        before += part.count
+        ends.append(before)
+
+    def spot(row: int) -> Spot:
+        at = next(at for at, end in enumerate(ends) if row < end)
+        return parts[at].spot(row - ends[at] + parts[at].count)
+
+    batches = [part.batch for part in parts if part.batch.rows] or [parts[0].batch]
+    return Apart(before, Batch.concat(batches), Kept.concat([part.kept for part in parts]), tuple(bad), spot)
