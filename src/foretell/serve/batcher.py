@@ -145,10 +145,6 @@ class Batcher:
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
-    @property
-    def empty(self) -> bool:
-        return not self._count and not self.running
-
     def submit(self, waiting: Waiting) -> None:
         """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
         if self._count >= self._most:

@@ -96,7 +96,7 @@ class ModelServer(Server):
         self._manner = manner
         self._accepting = accepting
         self._drain_delay = door.limits.drain_delay
-        self._looked = 0.0
+        self._looked = self._armed = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         for service in self._services:
@@ -148,8 +148,10 @@ class ModelServer(Server):
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
         if self._manner.replaceable:
-            # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.
-            faulthandler.dump_traceback_later(self._door.limits.timeout + _STUCK_SECONDS, exit=True)
+            if now - self._armed > _GRACE_SECONDS:
+                # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.
+                self._armed = now
+                faulthandler.dump_traceback_later(self._door.limits.timeout + _STUCK_SECONDS, exit=True)
             if any(service.stuck > _GRACE_SECONDS for service in self._services):
                 self.hung = self.should_exit = True
 
