@@ -491,7 +491,7 @@ ENCODED: dict[str, tuple[bytes, str, int, str]] = {
     "gzip": (gzip.compress(ROWS), "gzip", 200, "2"),
     "zstd": (zstd(ROWS), "zstd", 200, "2"),
     "identity": (ROWS, "identity", 200, "2"),
-    "brotli": (ROWS, "br", 415, "Send gzip, zstd or none"),
+    "brotli": (ROWS, "br", 415, "Send gzip, zstd, deflate or none"),
     "not packed": (ROWS, "gzip", 400, "body is damaged"),
     "cut": (gzip.compress(ROWS)[:-9], "gzip", 400, "body is cut short"),
     "bomb": (gzip.compress(bytes(64 << 20)), "gzip", 413, "the body is over 1 MiB"),

@@ -1,7 +1,6 @@
 """What a job does about its engine: it compiles one where that pays, and goes on whatever fails on the way."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conftest import COMMAND, rows_of
+from conftest import foretell, rows_of
 from engines import Ready, place_of, predicted, write_rows
 from foretell import predictor
 from foretell.batch import Call
@@ -50,25 +49,20 @@ def test_a_long_job_ends_on_another_engine(models: Path) -> None:
     write_rows(models, "pipeline")
     few, _ = predicted(models / "pipeline", "--trust", "--engine", "native")
     header, rows = Path("in.csv").read_bytes().split(b"\n", 1)
-    times = -(-_TWO_BLOCKS // len(rows))
+    times = -(-_LONG // len(rows))
     with Path("long.csv").open("wb") as file:
-        file.write(header + b"\n" + rows * times)
-        whole = file.tell()
-        file.truncate(1 << 36)
-    command = [*COMMAND, "models", "predict", "-m", models / "pipeline", "--trust", "-i", "long.csv", "-o", "out.csv"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        assert process.stderr is not None
-        assert "making a faster engine" in process.stderr.readline()
-        os.truncate("long.csv", whole)
-        said = process.stderr.read().splitlines()
-    assert (0, "compiled kernel") == (process.returncode, said[-1].rpartition(", ")[2]), said
+        file.write(header + b"\n")
+        file.writelines([rows] * times)
+    ran = foretell("models", "predict", "-m", models / "pipeline", "--trust", "-i", "long.csv", "-o", "out.csv")
+    said = ran.err.splitlines()
+    assert (0, "compiled kernel") == (ran.code, said[-1].rpartition(", ")[2]), said
     assert "from here on the compiled kernel predicts" in said[-2]
     header, rows = few.split(b"\n", 1)
     assert header + b"\n" + rows * times == Path("out.csv").read_bytes()
 
 
-_TWO_BLOCKS = 17 << 20
-"""Bytes; what comes after them is a hole in the file, which is gone when it would be read."""
+_LONG = 160 << 20
+"""Bytes."""
 
 
 class Broken:
