@@ -22,7 +22,7 @@ signature = mlflow.models.infer_signature(flowers.data)
 how = {"serialization_format": "skops", "signature": signature, "pip_requirements": []}
 mlflow.sklearn.save_model(model, "model", **how)
 forest = sklearn.ensemble.RandomForestClassifier(100).fit(flowers.data, flowers.target)
-mlflow.sklearn.save_model(forest, "forest", **how)
+mlflow.sklearn.save_model(forest, "forest", skops_trusted_types=["sklearn.tree._tree.Tree"], **how)
 flowers.data.to_csv("rows.csv", index=False)
 """
 

@@ -1,14 +1,12 @@
 """Who works on blocks: threads, or processes for models whose own code keeps other threads waiting."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,6 +81,9 @@ class Processes:
     """Processes that read their ranges themselves. Spawned: a model that has predicted may hang when it is forked."""
 
     def __init__(self, brief: Brief, size: int) -> None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
         self.size = size
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(size, context, _begin, (brief,))
@@ -112,6 +113,8 @@ _STATE: dict[str, Any] = {}
 
 def _begin(brief: Brief) -> None:
     """The process ends when its parent does, and leaves it to that one to be interrupted."""
+    import multiprocessing
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -172,5 +175,5 @@ def cores() -> int:
     return count
 
 
-def lost(error: BrokenProcessPool) -> PredictionError:
+def lost(error: BrokenExecutor) -> PredictionError:
     return PredictionError("a process that the model ran in has ended by itself", "It may have run out of memory")

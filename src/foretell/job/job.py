@@ -3,7 +3,7 @@ the same job can be gone on with; and at the end the output is put in place."""
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ class _Run:
         crew = self._crew(first, time.perf_counter() - started)
         try:
             yield from crews.ordered(_before(second, blocks), crew)
-        except BrokenProcessPool as error:
+        except BrokenExecutor as error:
             raise crews.lost(error) from error
         finally:
             crew.close()
