@@ -96,5 +96,7 @@ class Heads:
         lines.append(f"content-type: {content_type}\r\n".encode())
         if status == 503:
             lines.append(f"retry-after: {RETRY_SECONDS}\r\n".encode())
+        if status == 401:
+            lines.append(b"www-authenticate: Bearer\r\n")
         lines.append(b"x-model-version: %b\r\nx-request-id: " % version)
         return b"".join([_STATUS[status], *lines])

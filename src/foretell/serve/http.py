@@ -14,6 +14,8 @@ from foretell.errors import ForetellError, InputUnreadable, Overloaded
 from foretell.serve.clocks import Late, Phase, Watch
 from foretell.serve.door import Door
 from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.gate import Gate
+from foretell.serve.kinds import Kind, kind_of
 from foretell.serve.line import Deferred, Line
 from foretell.serve.problems import problem, refusal, too_large
 
@@ -34,10 +36,12 @@ _FIELDS = {
 
 
 class InvocationsProtocol(HttpToolsProtocol):
-    """A connection. `config.app` is the ASGI app, and carries the door."""
+    """A connection. `config.app` is the ASGI app, and carries the door. gate: of the port that it came to."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._gate = gate
+        self._certified = False
         self._door: Door = self.config.app.door  # type: ignore[union-attr]
         self._watch = Watch(self._door.now)
         self._hot: Exchange | None = None
@@ -50,6 +54,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         start = super()._start_asgi_task
         self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
+        self._certified = bool(transport.get_extra_info("peercert"))
         opened: socket.socket | None = transport.get_extra_info("socket")
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -155,9 +160,16 @@ class InvocationsProtocol(HttpToolsProtocol):
             return
         path, _, query = self.url.partition(b"?")
         service = self._door.hot.get(path)
-        if service is None and (self.url[:1] != b"/" or b"%" in path):
-            service = self._door.hot.get(_plain_path(self.url))
-        if service is not None and parser.get_method() == b"POST":
+        kind = Kind.PREDICT
+        if service is None:
+            path = _plain_path(self.url)
+            service = self._door.hot.get(path)
+            kind = kind_of(path)
+        method = parser.get_method()
+        admitted = self._gate.admit(kind, method, self.headers, certified=self._certified)
+        if isinstance(admitted, Reply):
+            self._stop(admitted if method != b"HEAD" else admitted._replace(body=b""))
+        if service is not None and method == b"POST":
             self._begin(Exchange(service, query, monotonic()))
         else:
             self._defer()
