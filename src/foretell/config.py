@@ -86,6 +86,31 @@ SETTINGS = {
         "loopback.",
         ("FORETELL_DRAIN_DELAY",),
     ),
+    "api_key_file": Setting(
+        None, "File of the keys of those who may ask; foretell keys new makes them.", ("FORETELL_API_KEY_FILE",)
+    ),
+    "tls_cert": Setting(
+        None, "Certificate, with its chain, to serve HTTPS by; PEM. A renewed one is noticed.", ("FORETELL_TLS_CERT",)
+    ),
+    "tls_key": Setting(None, "The certificate's key; by default in the same file.", ("FORETELL_TLS_KEY",)),
+    "tls_client_ca": Setting(
+        None, "Only clients with a certificate by this authority may ask.", ("FORETELL_TLS_CLIENT_CA",)
+    ),
+    "insecure": Setting(
+        False, "Let everybody ask who can reach an address that is not loopback.", ("FORETELL_INSECURE",)
+    ),
+    "allowed_hosts": Setting(
+        None,
+        "Names that the server may be called by: api.example.com,*.example.org. By default those of this machine on "
+        "loopback, and any elsewhere.",
+        ("FORETELL_ALLOWED_HOSTS",),
+    ),
+    "admin_port": Setting(
+        None, "Port of its own for /admin and /metrics, which the other then has not.", ("FORETELL_ADMIN_PORT",)
+    ),
+    "admin_host": Setting(
+        None, "Address of the admin port; by default both loopback addresses.", ("FORETELL_ADMIN_HOST",)
+    ),
     "loop": Setting("uvloop", "Event loop: uvloop, or the slower asyncio of Python itself.", ("FORETELL_LOOP",)),
     "access_log": Setting("errors", "Requests to log: all, errors (and what is not a prediction), or none."),
 }

@@ -66,6 +66,7 @@ class Lazy(click.Group):
     commands={
         "models": ("foretell.cli.models", "command", "Predict with a model, in batch or in real time."),
         "registry": ("foretell.cli.registry", "command", "Keep models by name, version, stage and alias."),
+        "keys": ("foretell.cli.keys", "command", "Make and remove the keys of those who may ask a server."),
         "demo": ("foretell.cli.demo", "command", "Put a tiny model and its input here, to try foretell on."),
     },
 )

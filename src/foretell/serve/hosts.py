@@ -6,20 +6,19 @@ _MOST_KNOWN = 256
 
 
 class Hosts:
-    """listed: what --allowed-hosts names: example.com, example.com:8443, or *.example.com. loopback: whether the names of
-    this very machine will do. A name that somebody else gave to this machine's address is neither."""
+    """listed: what --allowed-hosts names: example.com, example.com:8443, or *.example.com. This machine's names for
+    itself will do too; one that somebody else has given to its address will not."""
 
-    def __init__(self, listed: tuple[str, ...], *, loopback: bool) -> None:
+    def __init__(self, listed: tuple[str, ...]) -> None:
         self._listed = frozenset(name.lower().encode() for name in listed)
         self._ends = tuple(name[1:] for name in self._listed if name.startswith(b"*."))
-        self._loopback = loopback
         self._known: set[bytes] = set()
 
     def allow(self, host: bytes) -> bool:
         """host: as a request names it, with or without a port."""
         if host in self._known:
             return True
-        if not (self.list(host) or (self._loopback and _of_this_machine(_name(host.lower())))):
+        if not (self.list(host) or _of_this_machine(_name(host.lower()))):
             return False
         if len(self._known) < _MOST_KNOWN:
             self._known.add(host)

@@ -81,7 +81,7 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._line.client_said_all()
-        return bool(self._line) and self._hot is None
+        return bool(self._line) and self._hot is None and self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """A client that does not read its answers is not read either."""

@@ -1,6 +1,9 @@
 """The answers that a connection owes, in the order of its requests, and how the connection ends when that is due."""
 
 import asyncio
+import contextlib
+import os
+import socket
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -17,6 +20,8 @@ from foretell.serve.exchange import Exchange, Reply
 _LINGER_SECONDS = 1.0
 _LEAVING_SECONDS = 0.25
 _MAX_PIPELINED = 64
+_PIECE = 256 << 10
+_LAST_PIECES = 16
 
 
 class Deferred:
@@ -143,12 +148,20 @@ class Line:
         if self._closing:
             return
         self.deaf = self._closing = True
-        if self._said_all or not self._transport.can_write_eof():
-            self._transport.close()
-            return
-        self._flow.resume_reading()
-        self._transport.write_eof()
-        asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.close)
+        loop, transport = asyncio.get_running_loop(), self._transport
+        if self._said_all:
+            transport.close()
+        elif transport.can_write_eof():
+            self._flow.resume_reading()
+            transport.write_eof()
+            loop.call_later(_LINGER_SECONDS, transport.close)
+        else:
+            # TLS itself says that it ends, and then takes nothing more in. Held by another socket, the connection is
+            # not reset for what still comes.
+            with contextlib.suppress(OSError):
+                held = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+                loop.call_later(_LINGER_SECONDS, _let_go, held)
+            transport.close()
 
     def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Head and body in one write. Returns whether the connection goes on."""
@@ -161,3 +174,13 @@ class Line:
         if ends:
             self.close_gently()
         return not ends
+
+
+def _let_go(held: socket.socket) -> None:
+    """Reads what has come, as far as it goes, and closes."""
+    held.setblocking(False)
+    with contextlib.suppress(OSError):
+        for _ in range(_LAST_PIECES):
+            if not held.recv(_PIECE):
+                break
+    held.close()

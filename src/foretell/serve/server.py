@@ -21,11 +21,13 @@ from foretell.predictor import Predictor
 from foretell.serve.access_log import AccessLog
 from foretell.serve.clocks import EVERY_SECONDS
 from foretell.serve.door import Door
+from foretell.serve.entrance import Entrance
+from foretell.serve.gate import Gate
 from foretell.serve.http import InvocationsProtocol
 from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
 from foretell.serve.service import Service
-from foretell.serve.sockets import accepted, address, listen, shut
+from foretell.serve.sockets import address, listen
 
 _TICK_SECONDS = 0.05
 _IDLE_SECONDS = 0.25
@@ -50,12 +52,13 @@ class Manner:
 
 def run(
     predictor: Predictor,
-    sockets: list[socket.socket],
+    entrances: list[Entrance],
     limits: Limits,
     manner: Manner,
     accepting: Callable[[], None],
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight. accepting: called once it takes requests.
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight. entrances: the first is where rows are sent.
+    accepting: called once it takes requests.
 
     Raises ServerError when its model hangs and another process can take its place.
     """
@@ -64,7 +67,7 @@ def run(
     service.warm_up()
     door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits)
     config = Config(
-        Routes(door, address(sockets)),
+        Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
         http=InvocationsProtocol,
         loop=manner.loop,
         ws="none",
@@ -75,12 +78,13 @@ def run(
         proxy_headers=False,
         server_header=False,
     )
-    listen(sockets)
+    for entrance in entrances:
+        listen(entrance.listeners)
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
-    server = ModelServer(config, door, manner, accepting)
-    server.run(sockets)
+    server = ModelServer(config, door, manner, entrances, accepting)
+    server.run()
     if server.hung:
         raise ServerError("the model has not come back from a call; another process takes over")
 
@@ -89,11 +93,14 @@ class ModelServer(Server):
     """uvicorn's server: tells when it accepts, looks after its connections' time, and stops without losing any answer
     or resetting any connection. hung: whether it ended because its model hangs."""
 
-    def __init__(self, config: Config, door: Door, manner: Manner, accepting: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, door: Door, manner: Manner, entrances: list[Entrance], accepting: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self.hung = False
         self._door = door
         self._manner = manner
+        self._entrances = entrances
         self._accepting = accepting
         self._drain_delay = door.limits.drain_delay
         self._looked = self._armed = 0.0
@@ -101,9 +108,9 @@ class ModelServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         for service in self._services:
             service.start(asyncio.get_running_loop())
-        # uvicorn closes the sockets that it is given; these keep the kernel's queue until it is empty.
-        self._listeners = [opened.dup() for opened in sockets or []]
-        await super().startup(sockets)
+        for entrance in self._entrances:
+            await entrance.open(self._connection, self._door.limits.head_timeout, self._full)
+        self.started = True
         self._accepting()
 
     async def on_tick(self, counter: int) -> bool:
@@ -124,9 +131,8 @@ class ModelServer(Server):
         self._door.closing = True
         # The parent shuts the listeners when the delay is over, before any worker stops accepting.
         await self._until(lambda: False, self._drain_delay + _AFTER_PARENT_SECONDS * self._manner.replaceable)
-        await self._stop_accepting()
-        for opened in sockets or []:
-            opened.close()
+        for entrance in self._entrances:
+            await entrance.close(last=not self._manner.replaceable, forsaken=self.hung)
         await self._until(self._all_left, self._door.limits.timeout + _GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -145,6 +151,8 @@ class ModelServer(Server):
         if now - self._looked < EVERY_SECONDS:
             return
         self._looked = now
+        for entrance in self._entrances:
+            entrance.look()
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
         if self._manner.replaceable:
@@ -167,22 +175,16 @@ class ModelServer(Server):
         now = monotonic()
         for connection in list(self.server_state.connections):
             connection.leave(now, _IDLE_SECONDS)  # type: ignore[union-attr]
-        return not self.server_state.connections and not self.server_state.tasks
+        return not (self.server_state.connections or self.server_state.tasks or self._greeting())
 
-    async def _stop_accepting(self) -> None:
-        """Serves those who are connected already, though nobody has greeted them, and lets nobody else in."""
-        for server in self.servers:
-            server.close()
-        if not self._manner.replaceable:
-            shut(self._listeners)
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            for opened in [] if self.hung else accepted(listener):
-                await loop.connect_accepted_socket(self._connection, opened)
-            listener.close()
+    def _full(self) -> bool:
+        return len(self.server_state.connections) + self._greeting() >= self._door.limits.connections
 
-    def _connection(self) -> asyncio.Protocol:
-        made: Any = InvocationsProtocol(self.config, self.server_state, {})
+    def _greeting(self) -> int:
+        return sum(entrance.greeting for entrance in self._entrances)
+
+    def _connection(self, gate: Gate) -> asyncio.Protocol:
+        made: Any = InvocationsProtocol(self.config, self.server_state, {}, gate=gate)
         return made  # type: ignore[no-any-return]
 
     @contextlib.contextmanager

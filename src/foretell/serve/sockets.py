@@ -14,8 +14,9 @@ _DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
 """A packet filter of one instruction, which takes nothing in."""
 
 
-def bind(host: str | None, port: int) -> list[socket.socket]:
-    """Sockets that are bound and do not listen yet. host: None for both loopback addresses; port 0 for a free one.
+def bind(host: str | None, port: int, option: str = "-p") -> list[socket.socket]:
+    """Sockets that are bound and do not listen yet. host: None for both loopback addresses; port 0 for a free one;
+    option: what sets it.
 
     Raises ServerError, with a port that is free.
     """
@@ -28,7 +29,7 @@ def bind(host: str | None, port: int) -> list[socket.socket]:
     except OSError as error:
         for made in bound:
             made.close()
-        raise _explained(error, host, port) from error
+        raise _explained(error, host, port, option) from error
     return bound
 
 
@@ -51,12 +52,12 @@ def _bound(host: str, port: int) -> socket.socket | None:
     return made
 
 
-def _explained(error: OSError, host: str | None, port: int) -> ServerError:
+def _explained(error: OSError, host: str | None, port: int, option: str = "-p") -> ServerError:
     where = f"{host or 'localhost'}:{port}"
     if error.errno == errno.EADDRINUSE:
-        return ServerError(f"port {port} is in use", f"A free one: -p {_free(host, port)}")
+        return ServerError(f"port {port} is in use", f"A free one: {option} {_free(host, port)}")
     if error.errno == errno.EACCES:
-        return ServerError(f"port {port} is not for ordinary users", f"Take one from 1024: -p {_free(host, 8080)}")
+        return ServerError(f"port {port} is not for ordinary users", f"Take one from 1024: {option} {_free(host, 8080)}")
     if isinstance(error, socket.gaierror):
         return ServerError(f"{host} is no address of a host", "For this machine only: leave -h out")
     return ServerError(f"cannot listen on {where}: {error.strerror}")
@@ -75,12 +76,13 @@ def _free(host: str | None, port: int) -> int:
     return port
 
 
-def address(sockets: list[socket.socket]) -> str:
-    """How a client on this machine calls it: http://localhost:1234."""
+def address(sockets: list[socket.socket], *, secure: bool = False) -> str:
+    """How a client on this machine calls it: http://localhost:1234, or https."""
+    scheme = "https" if secure else "http"
     host, port = sockets[0].getsockname()[:2]
     if host in ("0.0.0.0", "::", *_LOOPBACK):  # noqa: S104 - compared, not bound
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def listen(sockets: list[socket.socket]) -> None:
