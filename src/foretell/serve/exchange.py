@@ -18,7 +18,7 @@ _numbers = count(1)
 
 
 class Reply(NamedTuple):
-    """An answer to a request. note: for the access log, the error's code."""
+    """An answer to a request. note: for logs and counts, the error's code, or what is full."""
 
     status: int
     content_type: str

@@ -59,7 +59,8 @@ class InvocationsProtocol(HttpToolsProtocol):
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self._door.limits.connections:
-            self._refuse(refusal(Overloaded("there are too many connections", "Try again, or use fewer")))
+            full = Overloaded("there are too many connections", "Try again, or use fewer", full="connections")
+            self._refuse(refusal(full))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.lost()
@@ -191,7 +192,8 @@ class InvocationsProtocol(HttpToolsProtocol):
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
-                self._drop(exchange, Overloaded("too many bytes of requests are at hand", "Try again later"))
+                full = Overloaded("too many bytes of requests are at hand", "Try again later", full="bytes")
+                self._drop(exchange, full)
 
     def on_message_complete(self) -> None:
         exchange, self._hot = self._hot, None

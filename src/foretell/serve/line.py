@@ -69,6 +69,8 @@ class Line:
 
     def append(self, request: Exchange | Deferred) -> None:
         self._waiting.append(request)
+        if isinstance(request, Exchange):
+            request.service.meter.begun += 1
         if len(self._waiting) >= _MAX_PIPELINED:
             self._flow.pause_reading()
 
@@ -139,6 +141,7 @@ class Line:
                 request.cycle.message_event.set()
             else:
                 request.abandon()
+                request.service.meter.abandoned += 1
                 self._door.held -= request.size
         self._waiting.clear()
 
@@ -169,8 +172,10 @@ class Line:
         ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
         self._transport.write(door.heads.reply(exchange, reply, self._state.default_headers, ends))
         self._state.total_requests += 1
+        seconds = monotonic() - exchange.started
+        exchange.service.meter.answered(reply, seconds)
         if door.log.wants(reply):
-            door.log.hot(self._client, reply, monotonic() - exchange.started)
+            door.log.hot(self._client, reply, seconds)
         if ends:
             self.close_gently()
         return not ends

@@ -20,6 +20,7 @@ from foretell.errors import ServerError
 from foretell.predictor import Predictor
 from foretell.serve.access_log import AccessLog
 from foretell.serve.clocks import EVERY_SECONDS
+from foretell.serve.counts import Counts
 from foretell.serve.door import Door
 from foretell.serve.entrance import Entrance
 from foretell.serve.gate import Gate
@@ -56,6 +57,7 @@ def run(
     limits: Limits,
     manner: Manner,
     accepting: Callable[[], None],
+    counts: Counts | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. entrances: the first is where rows are sent.
     accepting: called once it takes requests.
@@ -65,7 +67,9 @@ def run(
     limits = replace(limits, connections=connections_possible(limits.connections))
     service = Service(predictor, limits, debug=manner.debug)
     service.warm_up()
-    door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits)
+    counts = counts or Counts()
+    counts.meter(service.meter)
+    door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits, counts=counts)
     config = Config(
         Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
         http=InvocationsProtocol,
@@ -153,8 +157,10 @@ class ModelServer(Server):
         self._looked = now
         for entrance in self._entrances:
             entrance.look()
+        self._door.connections = len(self.server_state.connections)
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
+        self._door.counts.show(self._door)
         if self._manner.replaceable:
             if now - self._armed > _GRACE_SECONDS:
                 # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.

@@ -15,6 +15,7 @@ from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
+from foretell.serve.meters import Meter
 from foretell.serve.one_thread import OneThread
 from foretell.serve.problems import refusal
 from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
@@ -35,6 +36,7 @@ class Service:
         self.predictor = predictor
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
+        self.meter = Meter(resolved.name, self.version.decode())
         self.draining = False
         self._debug = debug
         self._wishes = Wishes()
@@ -61,6 +63,7 @@ class Service:
             most=limits.queue,
             timeout=limits.timeout,
             usual=self._decoder.calls[False],
+            meter=self.meter,
             beside=self._may_do_anything,
         )
 
@@ -76,6 +79,11 @@ class Service:
         return "the model has not come back from a call" if self._batcher.hung else ""
 
     @property
+    def queued(self) -> int:
+        """Requests that wait for the model."""
+        return self._batcher.queued
+
+    @property
     def stuck(self) -> float:
         """For how many seconds the model has been lost in a call; only another process can help then."""
         return self._batcher.hung
@@ -84,7 +92,7 @@ class Service:
         """Answers one request by calling done, on the loop, at once or later."""
         try:
             if self._batcher.running and self._batcher.hung:
-                raise Overloaded("the model has not come back from a call", "Try again later")
+                raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
             if exchange.patience:
                 exchange.seconds = patience(exchange, self.limits.timeout)
             exchange.deadline = monotonic() + exchange.seconds
