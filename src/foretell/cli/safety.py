@@ -37,14 +37,13 @@ def safety_of(given: dict[str, Any]) -> Safety:
     certificate, key, authority = (given[name] for name in ("tls_cert", "tls_key", "tls_client_ca"))
     if not certificate and (key or authority):
         raise UsageError(f"--{'tls-key' if key else 'tls-client-ca'} needs --tls-cert, the server's certificate")
-    files = TlsFiles(Path(certificate), Path(key or certificate), Path(authority) if authority else None)
     names = tuple(re.split(r"[,\s]+", (given["allowed_hosts"] or "").strip(", ")))
     for name in names:
         if name and not re.fullmatch(r"(\*\.)?[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", name):
             raise UsageError(f"--allowed-hosts {name}: not a host", "For example: api.example.com,*.example.org")
     return Safety(
         Path(given["api_key_file"]) if given["api_key_file"] else None,
-        files if certificate else None,
+        TlsFiles(*map(Path, (certificate, key or certificate, *filter(None, [authority])))) if certificate else None,
         tuple(filter(None, names)),
         given["insecure"],
     )

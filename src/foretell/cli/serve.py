@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, TextIO
 
 import click
@@ -16,6 +15,7 @@ from foretell.cli.environment import pinned
 from foretell.cli.main import option, own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import chosen, say
+from foretell.cli.safety import bind_beside, safety_of, safety_options
 from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
 from foretell.config import LOOPS
@@ -26,6 +26,7 @@ from foretell.serve.board import Board
 from foretell.serve.console import curl
 from foretell.serve.counts import Counts
 from foretell.serve.limits import Limits
+from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
 
@@ -53,6 +54,7 @@ _SHARE_OF_MEMORY = 4
 @option("write_timeout", type=_POSITIVE)
 @option("keep_alive", type=_POSITIVE)
 @option("drain_delay", type=click.FloatRange(min=0))
+@safety_options
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
@@ -65,19 +67,21 @@ def serve(**given: Any) -> None:
 
     POST /invocations takes JSON, CSV, JSON Lines, Parquet and Arrow; GET / is a page to try it on.
     """
-    found = find_model(given)
     sockets = bind(given["host"], given["port"])
-    loopback = all(ip_address(opened.getsockname()[0]).is_loopback for opened in sockets)
+    beside = bind_beside(given)
+    for note in safety_of(given).check([*sockets, *beside]):
+        say(note)
+    found = find_model(given)
     if given["drain_delay"] is None:
-        given["drain_delay"] = 0.0 if loopback else _DRAIN_DELAY
-    if not loopback:
-        click.echo(f"note: {given['host']} can be reached from other machines, and anyone there may ask", err=True)
+        given["drain_delay"] = 0.0 if is_loopback(sockets) else _DRAIN_DELAY
+    given["beside"] = len(beside)
+    sockets += beside
     if given["workers"] > 1:
         command = _worker_command(found, given)
         supervisor = workers_.Supervisor(command, sockets, given["workers"], given["drain_delay"])
-        sys.exit(supervisor.run(lambda example: _announce(found, sockets, example, sys.stdout)))
+        sys.exit(supervisor.run(lambda example: _announce(found, given, sockets, example, sys.stdout)))
     with own_stdout() as stdout:
-        _run(found, given, sockets, lambda example: _announce(found, sockets, example, stdout))
+        _run(found, given, sockets, lambda example: _announce(found, given, sockets, example, stdout))
 
 
 @click.command(name="serve-worker", hidden=True)
@@ -114,18 +118,20 @@ def _run(
     accepting: Callable[[str], None],
     counts: Counts | None = None,
 ) -> None:
-    """Loads the model and serves it in this process. accepting: called with an example request once it can be sent."""
+    """Loads the model and serves it in this process. sockets: of the port, then of that for administration. accepting:
+    called with an example request once it can be sent."""
+    ports = entrances(*_ports(given, sockets), safety_of(given))
     predictor = load_model(found, given)
     engines = _engines(predictor, given)
 
     def started() -> None:
-        accepting(curl(predictor, address(sockets)))
+        accepting(curl(predictor, address(sockets, secure=bool(given["tls_cert"]))))
         engines.start()
 
     try:
         run(
             predictor,
-            sockets,
+            ports,
             _limits(given),
             Manner(given["access_log"], given["debug"], given["loop"], replaceable=given["workers"] > 1),
             started,
@@ -180,9 +186,18 @@ def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:
     )
 
 
-def _announce(found: Found, sockets: list[socket.socket], example: str, stdout: TextIO) -> None:
+def _ports(given: dict[str, Any], sockets: list[socket.socket]) -> tuple[list[socket.socket], list[socket.socket]]:
+    apart = len(sockets) - given["beside"]
+    return sockets[:apart], sockets[apart:]
+
+
+def _announce(found: Found, given: dict[str, Any], sockets: list[socket.socket], example: str, stdout: TextIO) -> None:
     port = sockets[0].getsockname()[1]
     stamp = time.strftime("%Y/%m/%d %H:%M:%S")
     click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}", file=stdout)
     stdout.flush()
-    click.echo(f"Try it: {example}\nA page: {address(sockets)}/", err=True)
+    main, beside = (address(port, secure=bool(given["tls_cert"])) if port else "" for port in _ports(given, sockets))
+    click.echo(f"Try it: {example}", err=True)
+    if beside:
+        click.echo(f"Metrics: {beside}/metrics", err=True)
+    click.echo(f"A page: {main}/", err=True)

@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 
 from foretell.serve.gate import Gate
+from foretell.serve.keys import Keyring
 from foretell.serve.sockets import accepted, shut
 from foretell.serve.watched import Watched
 
@@ -25,19 +26,19 @@ Make = Callable[[Gate], asyncio.Protocol]
 
 
 class Entrance:
-    """listeners of one port; gate: who may ask there; tls, watched: what is read again when its files change."""
+    """listeners: of one port. gate: who may ask there. tls, keys: what is read again when its files change."""
 
     def __init__(
         self,
         listeners: list[socket.socket],
         gate: Gate,
         tls: Watched[ssl.SSLContext] | None = None,
-        watched: "Watched[object] | None" = None,
+        keys: Watched[Keyring] | None = None,
     ) -> None:
         self.listeners = listeners
         self._gate = gate
         self._tls = tls
-        self._watched = watched
+        self._keys = keys
         self._servers: list[asyncio.Server] = []
         self._greeted: set[asyncio.Task[None]] = set()
         self._complained = 0.0
@@ -53,9 +54,10 @@ class Entrance:
 
     def look(self) -> None:
         """At the files; called now and then."""
-        for watched in (self._tls, self._watched):
-            if watched is not None:
-                watched.look()
+        if self._tls is not None:
+            self._tls.look()
+        if self._keys is not None:
+            self._keys.look()
 
     async def open(self, make: Make, seconds: float, full: Callable[[], bool]) -> None:
         """From here on connections are taken. make: a connection's protocol. seconds: for TLS to be through. full:
@@ -73,8 +75,8 @@ class Entrance:
                 loop.add_reader(listener, self._accept, listener)
 
     async def close(self, *, last: bool, forsaken: bool) -> None:
-        """Serves those who are connected already, though nobody has greeted them, and lets nobody else in. last: whether
-        no other process still listens. forsaken: whether there is nobody to serve them."""
+        """Serves those who are connected already, though nobody has greeted them, and lets nobody else in. last: no
+        other process still listens. forsaken: there is nobody to serve them."""
         for server in self._servers:
             server.close()
         loop = asyncio.get_running_loop()
@@ -119,12 +121,13 @@ class Entrance:
         loop.call_later(_PAUSE_SECONDS, again)
 
     def _greet(self, opened: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(self._greeting(opened))
+        if self._tls is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._greeted_by(self._tls.value, opened))
         self._greeted.add(task)
         task.add_done_callback(self._greeted.discard)
 
-    async def _greeting(self, opened: socket.socket) -> None:
-        assert self._tls is not None
+    async def _greeted_by(self, context: ssl.SSLContext, opened: socket.socket) -> None:
         who = "somebody"
         with contextlib.suppress(OSError):
             who = opened.getpeername()[0]
@@ -132,7 +135,7 @@ class Entrance:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._make,
                 opened,
-                ssl=self._tls.value,
+                ssl=context,
                 ssl_handshake_timeout=self._seconds,
                 ssl_shutdown_timeout=_GOODBYE_SECONDS,
             )

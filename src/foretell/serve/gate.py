@@ -55,7 +55,9 @@ class Gate:
         if (b"origin" in said or b"sec-fetch-site" in said) and self._strange(method, said):
             return _strange_page()
         if self._certified and not certified:
-            return problem(403, "PERMISSION_DENIED", "a client's certificate is needed, by this server's --tls-client-ca")
+            return problem(
+                403, "PERMISSION_DENIED", "a client's certificate is needed, by this server's --tls-client-ca"
+            )
         if self._keys is not None:
             return self._opened(self._keys.value, kind, said)
         if kind is Kind.ADMIN and not self._administered:

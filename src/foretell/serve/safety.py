@@ -59,29 +59,27 @@ def is_loopback(sockets: list[socket.socket]) -> bool:
 
 def entrances(sockets: list[socket.socket], beside: list[socket.socket], safety: Safety) -> list[Entrance]:
     """The server's port and, where beside has listeners, that of metrics and administration. Raises UsageError."""
-    known = safety.key_file and Watched(
-        f"the keys of {safety.key_file}", (safety.key_file,), partial(keys.read, safety.key_file)
-    )
-    secured = safety.tls and Watched(
-        f"the certificates of {safety.tls.certificate}", safety.tls.paths, partial(tls.context, safety.tls)
-    )
+    known = secured = None
+    if safety.key_file is not None:
+        known = Watched(f"the keys of {safety.key_file}", (safety.key_file,), partial(keys.read, safety.key_file))
+    if safety.tls is not None:
+        what = f"the certificate {safety.tls.certificate} and its key"
+        secured = Watched(what, safety.tls.paths, partial(tls.context, safety.tls))
     certified = bool(safety.tls and safety.tls.client_ca)
 
-    def gate(kinds: frozenset[Kind], listeners: list[socket.socket], *, administered: bool) -> Gate:
+    def entrance(listeners: list[socket.socket], kinds: frozenset[Kind], *, administered: bool) -> Entrance:
         loopback = is_loopback(listeners)
-        return Gate(
+        gate = Gate(
             kinds,
             Hosts(safety.allowed_hosts),
             named=loopback or bool(safety.allowed_hosts),
-            keys=known or None,
+            keys=known,
             certified=certified,
             administered=loopback or administered,
         )
+        return Entrance(listeners, gate, secured, known)
 
     if not beside:
-        return [Entrance(sockets, gate(frozenset(Kind), sockets, administered=False), secured or None, known or None)]
-    main, other = frozenset(Kind) - _BESIDE, _BESIDE
-    return [
-        Entrance(sockets, gate(main, sockets, administered=False), secured or None, known or None),
-        Entrance(beside, gate(other, beside, administered=certified), secured or None, None),
-    ]
+        return [entrance(sockets, frozenset(Kind), administered=False)]
+    main = entrance(sockets, frozenset(Kind) - _BESIDE, administered=False)
+    return [main, entrance(beside, _BESIDE, administered=certified)]

@@ -57,7 +57,9 @@ def _explained(error: OSError, host: str | None, port: int, option: str = "-p") 
     if error.errno == errno.EADDRINUSE:
         return ServerError(f"port {port} is in use", f"A free one: {option} {_free(host, port)}")
     if error.errno == errno.EACCES:
-        return ServerError(f"port {port} is not for ordinary users", f"Take one from 1024: {option} {_free(host, 8080)}")
+        return ServerError(
+            f"port {port} is not for ordinary users", f"Take one from 1024: {option} {_free(host, 8080)}"
+        )
     if isinstance(error, socket.gaierror):
         return ServerError(f"{host} is no address of a host", "For this machine only: leave -h out")
     return ServerError(f"cannot listen on {where}: {error.strerror}")
