@@ -83,7 +83,8 @@ from foretell import predictor
 from foretell.batch import Answers, Output
 from foretell.job.crew import opener
 from foretell.job.inputs import Inputs
-from foretell.job.job import Job, run
+from foretell.job.job import run
+from foretell.job.work import Job
 from foretell.job.outputs import Output as File
 from foretell.tables.formats import CSV
 model, source, target, kind = sys.argv[1:]

@@ -105,7 +105,7 @@ class Connection:
         return await asyncio.wait_for(self._answer(), PATIENCE)
 
     def post(self, body: bytes, headers: bytes = b"") -> None:
-        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n" % (headers, len(body))
+        head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d\r\n\r\n" % (headers, len(body))
         self._writer.write(head + body)
 
     async def _answer(self) -> tuple[int, bytes, bool]:

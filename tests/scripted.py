@@ -85,7 +85,7 @@ def sent(port: int, body: str, path: str = "/invocations", **headers: object) ->
     connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     raw = body.encode()
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {len(raw)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {len(raw)}\r\n\r\n"
     connection.sendall(head.encode() + raw)
     return connection
 
@@ -109,7 +109,7 @@ def all_at_once(port: int, target: str, bodies: list[str]) -> list[tuple[int, by
     async def ask(body: str) -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         raw = body.encode()
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(raw)}\r\n\r\n"
+        head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(raw)}\r\n\r\n"
         writer.write(head.encode() + raw)
         got = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()

@@ -21,8 +21,9 @@ from foretell import predictor
 from foretell.errors import CellWrong, ForetellError, InputUnreadable
 from foretell.job import crew
 from foretell.job.inputs import Inputs
-from foretell.job.job import Running, run
+from foretell.job.job import run
 from foretell.job.outputs import Output
+from foretell.job.running import Running
 from foretell.job.work import Job
 from foretell.tables import csv_header, csv_reader
 from foretell.tables.formats import CSV, PARQUET, Format

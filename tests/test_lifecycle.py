@@ -147,7 +147,7 @@ def test_connections_wait_for_no_acknowledgement(models: Path, loop: str, worker
     """TCP_NODELAY is set on every accepted connection, by either event loop and in workers too."""
     said = ("--loop", loop, "-w", workers)
     with serving("-m", models / "onnx", *said) as server, socket.create_connection(("127.0.0.1", server.port)) as one:
-        one.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        one.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert one.recv(12) == b"HTTP/1.1 200"
         pids = children(server.process) or [server.process.pid]
         options = [no_delay(pid, one.getsockname()) for pid in pids]

@@ -130,7 +130,7 @@ def test_connections_beyond_the_bound_are_told(server: Server) -> None:
         for _ in range(40):
             connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
             open_ones.enter_context(connection)
-            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 200"
         with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as one_more:
             got = b"".join(iter(lambda: one_more.recv(4096), b""))
@@ -142,7 +142,7 @@ def test_connections_beyond_the_bound_are_told(server: Server) -> None:
 
 def test_a_client_that_does_not_read_is_left(server: Server) -> None:
     """Answers that nobody takes do not pile up: after a while the connection ends, and others are served."""
-    request = b"POST /invocations?proba=true HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+    request = b"POST /invocations?proba=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
     body = json.dumps({"data": [ROW] * 20_000}).encode()
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

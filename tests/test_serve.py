@@ -746,7 +746,7 @@ def test_goes_on_when_nobody_reads_its_log(scripted: Path) -> None:
                 connection.settimeout(5)
         answers = [answer(connection)[0] for connection in connections]
         with sent(server.port, "{}") as connection:
-            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             got = b"".join(iter(lambda: connection.recv(4096), b""))
     assert [200, 500, 200] == answers
     assert [b"400", b"200"] == re.findall(rb"HTTP/1.1 (\d+)", got)

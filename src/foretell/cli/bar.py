@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from foretell.job.job import Tally
+from foretell.job.running import Tally
 
 
 def shown(progress: Iterator[Tally]) -> Iterator[Tally]:

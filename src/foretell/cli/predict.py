@@ -22,9 +22,10 @@ from foretell.cli.registry import say
 from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, OutputError, UsageError
 from foretell.job.crew import opener
 from foretell.job.inputs import Inputs, expand
-from foretell.job.job import Limit, Running, Stop, Tally, run
+from foretell.job.job import run
 from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Stdout
 from foretell.job.rejects import NULL, REJECT, STOP
+from foretell.job.running import Limit, Running, Stop, Tally
 from foretell.job.work import Job
 from foretell.predictor import Predictor, load
 from foretell.strict_json import strict_json

@@ -2,9 +2,9 @@
 the same job can be gone on with; and at the end the output is put in place."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from foretell.batch import Answers, Call
@@ -13,8 +13,9 @@ from foretell.job import crew as crews
 from foretell.job.crew import Brief, Crew, Processes, Threads
 from foretell.job.inputs import Inputs, Tagged
 from foretell.job.journal import Commit
-from foretell.job.outputs import AUTO, Standing, Target
+from foretell.job.outputs import Standing, Target
 from foretell.job.pins import pins
+from foretell.job.running import Running, Tally
 from foretell.job.work import Done, Job, Work
 from foretell.predictor import Predictor
 from foretell.tables import formats
@@ -24,75 +25,7 @@ from foretell.tables.writer import Part
 if TYPE_CHECKING:
     from foretell.compiler.watch import Watch
 
-_PATIENCE = 10.0
 _PYTHON = "python_function"
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How many bad rows are too many: more than so many, or more than this share of all rows, known at the end. Without
-    either, only when none is good."""
-
-    rows: int | None = None
-    share: float | None = None
-
-    def exceeded(self, rows: int, rejected: int, *, ended: bool) -> bool:
-        if self.rows is not None:
-            return rejected > self.rows
-        if self.share is not None:
-            return ended and rejected > self.share * rows
-        return ended and rows > 0 and rejected == rows
-
-    @property
-    def set(self) -> bool:
-        return self.rows is not None or self.share is not None
-
-    def __str__(self) -> str:
-        return f"{self.rows}" if self.rows is not None else f"{(self.share or 0) * 100:g}%"
-
-
-@dataclass
-class Stop:
-    """Set by a signal: what was begun is finished, the rest is left for a later run. code: what to exit with."""
-
-    code: int | None = None
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a job is to run; nothing of its output depends on it. threads: 0 for as many as there are cores. again: loads
-    the model in another process. patience: seconds of work ahead that are worth to start processes."""
-
-    threads: int = 0
-    resume: str = AUTO
-    limit: Limit = Limit()
-    stop: Stop | None = None
-    again: Callable[[], Predictor] | None = None
-    patience: float = _PATIENCE
-    say: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How far a job is, or came. rows: that were read; resumed: of these, by an earlier run. read, size: bytes of the
-    input; size is None where unknown. seconds: since the start; reading, predicting, writing: of all threads together.
-    """
-
-    rows: int = 0
-    rejected: int = 0
-    resumed: int = 0
-    read: int = 0
-    size: int | None = None
-    seconds: float = 0.0
-    reading: float = 0.0
-    predicting: float = 0.0
-    writing: float = 0.0
-    engine: str = ""
-    finished: bool = False
-
-    @property
-    def predicted(self) -> int:
-        return self.rows - self.rejected
 
 
 def run(

@@ -1,9 +1,8 @@
 """Where predictions go: a file that appears whole or not at all and that a later run can take up, or stdout."""
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -12,12 +11,12 @@ import msgspec
 
 from foretell.errors import OutputError, UsageError
 from foretell.job import pins as pinned
+from foretell.job.drafts import Draft
 from foretell.job.journal import Commit, Journal
 from foretell.storage import sync_folder
 from foretell.tables.compression import pack_whole
 
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 << 20, 2.0
-_PIECE = 8 << 20
 AUTO, REQUIRE, NEVER = "auto", "require", "never"
 
 
@@ -70,11 +69,11 @@ class Output:
         self.path = path
         target = path.resolve()
         self._folder = target.parent
-        self._draft = _Draft(target, target.with_name(f".{target.name}.draft"), path)
+        self._draft = Draft(target, target.with_name(f".{target.name}.draft"), path)
         self._codec = codec
-        self._packed = _Draft(target, target.with_name(f".{target.name}.packed.draft"), path)
+        self._packed = Draft(target, target.with_name(f".{target.name}.packed.draft"), path)
         rejects = rejects_of(target)
-        self._rejects = _Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
+        self._rejects = Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
         self._journal = Journal(target.with_name(f".{target.name}.journal"), path)
         self._since = time.monotonic()
         self._bytes = 0
@@ -152,7 +151,7 @@ class Output:
         return self._journal.last is not None
 
     @property
-    def _final(self) -> "_Draft":
+    def _final(self) -> "Draft":
         return self._packed if self._codec else self._draft
 
     def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: bool) -> str:
@@ -194,86 +193,6 @@ class Output:
             sync_folder(self._folder)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
-
-
-class _Draft:
-    """A file that grows under one name and then takes another's place. shown: as a person named it."""
-
-    def __init__(self, target: Path, path: Path, shown: Path) -> None:
-        self._target = target
-        self._path = path
-        self._shown = shown
-        self._file = -1
-        self.at = 0
-
-    @property
-    def is_open(self) -> bool:
-        return self._file >= 0
-
-    def open(self, at: int) -> None:
-        """Opens it, to go on after so many bytes; what stands there later is dropped."""
-        with self._errors():
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            os.ftruncate(self._file, at)
-        self.at = at
-
-    def size(self) -> int:
-        try:
-            return self._path.lstat().st_size
-        except OSError:
-            return 0
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        with self._errors():
-            while view:
-                count = os.pwrite(self._file, view, self.at)
-                self.at += count
-                view = view[count:]
-
-    def content(self) -> Iterator[bytes]:
-        """What was written, in pieces."""
-        for start in range(0, self.at, _PIECE):
-            with self._errors():
-                piece = os.pread(self._file, min(_PIECE, self.at - start), start)
-            yield piece
-
-    def sync(self, by: Callable[[int], None]) -> None:
-        if self.is_open:
-            with self._errors():
-                by(self._file)
-
-    def take_mode(self) -> None:
-        """Takes the mode of what it will replace."""
-        with self._errors(), contextlib.suppress(FileNotFoundError):
-            os.fchmod(self._file, self._target.stat().st_mode & 0o777)
-
-    def put_in_place(self) -> None:
-        """Once it is there already, it stays."""
-        self.close()
-        with self._errors(), contextlib.suppress(FileNotFoundError):
-            self._path.replace(self._target)
-
-    def remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-
-    def remove_older(self) -> None:
-        with contextlib.suppress(OSError):
-            self._target.unlink()
-
-    def close(self) -> None:
-        if self.is_open:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-        self._file = -1
-
-    @contextlib.contextmanager
-    def _errors(self) -> Any:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self._shown} cannot be written: {error.strerror}") from error
 
 
 def rejects_of(path: Path) -> Path:
