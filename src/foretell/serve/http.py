@@ -157,9 +157,12 @@ class InvocationsProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         service = self._door.hot.get(path)
         if service is None and (self.url[:1] != b"/" or b"%" in path):
-            service = self._door.hot.get(_plain_path(self.url))
+            path = _plain_path(self.url)
+            service = self._door.hot.get(path)
         if service is not None and parser.get_method() == b"POST":
-            self._begin(Exchange(service, query, monotonic()))
+            exchange = Exchange(service, query, monotonic())
+            exchange.path = path
+            self._begin(exchange)
         else:
             self._defer()
 
@@ -273,6 +276,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         exchange = self._hot
         if exchange is None or exchange.reply is not None:
             exchange = Exchange(self._door.main, b"", monotonic())
+            exchange.path = self.url.partition(b"?")[0]
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None
