@@ -43,6 +43,7 @@ SEAMS = {
     "onnx": {"conversion/graph"},
     "onnxruntime": {"models/onnx"},
     "packaging": {"models/requirements"},
+    "prometheus_client": {"serve/exposition"},
     "pandas": {
         "frames",
         "models/lightgbm",

@@ -87,5 +87,10 @@ SETTINGS = {
         ("FORETELL_DRAIN_DELAY",),
     ),
     "loop": Setting("uvloop", "Event loop: uvloop, or the slower asyncio of Python itself.", ("FORETELL_LOOP",)),
-    "access_log": Setting("errors", "Requests to log: all, errors (and what is not a prediction), or none."),
+    "access_log": Setting(
+        "errors", "Requests to log: all, errors (and what is not a prediction), or none.", ("FORETELL_ACCESS_LOG",)
+    ),
+    "access_log_format": Setting(
+        "text", "A line a request as text, or as json with its rows and times.", ("FORETELL_ACCESS_LOG_FORMAT",)
+    ),
 }

@@ -88,7 +88,14 @@ class ServerError(ForetellError):
 
 
 class Overloaded(ServerError):
-    """The server has more to do than it can; later it may have time."""
+    """The server has more to do than it can; later it may have time.
+
+    full: a word for what there is too much of.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, full: str = "") -> None:
+        super().__init__(message, hint)
+        self.full = full
 
 
 class ModelError(ForetellError):

@@ -22,7 +22,10 @@ from foretell.config import LOOPS
 from foretell.models import proven
 from foretell.predictor import AUTO, Found, Predictor, find, load, variant
 from foretell.serve import workers as workers_
+from foretell.serve.access_log import FORMATS
+from foretell.serve.board import Board
 from foretell.serve.console import curl
+from foretell.serve.counts import Counts
 from foretell.serve.limits import Limits
 from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
@@ -53,6 +56,7 @@ _SHARE_OF_MEMORY = 4
 @option("drain_delay", type=click.FloatRange(min=0))
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
+@option("access_log_format", type=click.Choice(FORMATS))
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
@@ -83,14 +87,16 @@ def serve(**given: Any) -> None:
 @click.argument("listeners")
 @click.argument("ready", type=int)
 @click.argument("alive", type=int)
-def worker(settings: str, listeners: str, ready: int, alive: int) -> None:
+@click.argument("board", type=int)
+@click.argument("slot", type=int)
+def worker(settings: str, listeners: str, ready: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
     sockets, accepting = workers_.inherited(listeners, ready, alive)
     with own_stdout():
         read_as = variant(given["schema"], casts(given["cast"]))
         found = find(given["model_uri"], registry=given["registry"], engine=given["engine"], variant=read_as)
-        _run(found, given, sockets, accepting)
+        _run(found, given, sockets, accepting, Counts(Board(board), slot))
 
 
 def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
@@ -103,7 +109,13 @@ def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
     return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 
-def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], accepting: Callable[[str], None]) -> None:
+def _run(
+    found: Found,
+    given: dict[str, Any],
+    sockets: list[socket.socket],
+    accepting: Callable[[str], None],
+    counts: Counts | None = None,
+) -> None:
     """Loads the model and serves it in this process. accepting: called with an example request once it can be sent."""
     predictor = load_model(found, given)
     engines = _engines(predictor, given)
@@ -117,8 +129,15 @@ def _run(found: Found, given: dict[str, Any], sockets: list[socket.socket], acce
             predictor,
             sockets,
             _limits(given),
-            Manner(given["access_log"], given["debug"], given["loop"], replaceable=given["workers"] > 1),
+            Manner(
+                given["access_log"],
+                given["access_log_format"],
+                given["debug"],
+                given["loop"],
+                replaceable=given["workers"] > 1,
+            ),
             started,
+            counts,
         )
     finally:
         engines.close()

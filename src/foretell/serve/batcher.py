@@ -13,6 +13,7 @@ from typing import Any
 from foretell.batch import Answers, Batch, Call
 from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError
 from foretell.predictor import Predictor
+from foretell.serve.meters import Meter, Turn
 from foretell.serve.one_thread import OneThread
 from foretell.serve.protocols import Portion, Shared
 
@@ -38,9 +39,10 @@ Outcome = Portion | Failed
 
 class Waiting:
     """One request's rows on their way. deadline: by the monotonic clock. patience: seconds that it was given in all.
-    done: called once, on the loop, with answers or why there are none. taken: how many of its rows the model got."""
+    done: called once, on the loop, with answers or why there are none. taken: how many of its rows the model got.
+    since: when it began to wait. turn: the call that answers it; of one that is cut, from the first to the last."""
 
-    __slots__ = ("_parts", "answered", "batch", "call", "deadline", "done", "patience", "taken")
+    __slots__ = ("_parts", "answered", "batch", "call", "deadline", "done", "patience", "since", "taken", "turn")
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class Waiting:
         self.patience = patience
         self.done = done
         self.taken = 0
+        self.since = monotonic()
+        self.turn: Turn | None = None
         self.answered = False
         self._parts: list[Answers] = []
 
@@ -106,8 +110,8 @@ class Piece:
 
 class Batcher:
     """Runs one model. max_rows: of a batch. delay: seconds for which a batch may wait for more rows. most: requests
-    that wait. usual: what most of them ask for. beside: whether the model runs on the engine thread even
-    if it is quick, as its code may do anything."""
+    that wait. usual: what most of them ask for. meter: counts what the model did. beside: whether the model runs on the
+    engine thread even if it is quick, as its code may do anything."""
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class Batcher:
         most: int,
         timeout: float,
         usual: Call,
+        meter: Meter,
         beside: Callable[[], bool],
     ) -> None:
         self._predictor = predictor
@@ -127,6 +132,7 @@ class Batcher:
         self._delay = delay
         self._most = most
         self._timeout = timeout
+        self._meter = meter
         self._beside = beside
         self._lines: dict[tuple[Call, Any], deque[Waiting]] = defaultdict(deque)
         self._usual = usual
@@ -140,6 +146,11 @@ class Batcher:
         self._thread = OneThread("engine", loop)
 
     @property
+    def queued(self) -> int:
+        """Requests that wait, and of which the model has not had all."""
+        return self._count
+
+    @property
     def hung(self) -> float:
         """For how many seconds the model has not come back from a call that everybody has given up; else 0."""
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
@@ -148,7 +159,7 @@ class Batcher:
     def submit(self, waiting: Waiting) -> None:
         """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
         if self._count >= self._most:
-            raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly")
+            raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly", full="queue_full")
         batch = waiting.batch
         if batch.uniform and waiting.call is self._usual:
             self._usual_line.append(waiting)
@@ -180,17 +191,27 @@ class Batcher:
             return
         rows = sum(piece.batch.rows for piece in pieces)
         if self._predictor.cost.of(rows) < _INLINE_SECONDS and not self._beside():
-            _deliver(pieces, _outcomes(self._predictor, pieces))
+            self._deliver(pieces, *self._call(pieces, rows))
             self._again()
             return
         self.running, self._since = pieces, monotonic()
         self._watch()
-        self._thread.run(lambda: _outcomes(self._predictor, pieces), self._finished)
+        self._thread.run(lambda: self._call(pieces, rows), self._finished)
 
-    def _finished(self, outcomes: list[Outcome]) -> None:
+    def _call(self, pieces: list[Piece], rows: int) -> tuple[list[Outcome], Turn]:
+        began = monotonic()
+        outcomes = _outcomes(self._predictor, pieces)
+        return outcomes, Turn(began, monotonic(), rows, len(pieces))
+
+    def _finished(self, called: tuple[list[Outcome], Turn]) -> None:
         pieces, self.running = self.running, []
-        _deliver(pieces, outcomes)
+        self._deliver(pieces, *called)
         self._again()
+
+    def _deliver(self, pieces: list[Piece], outcomes: list[Outcome], turn: Turn) -> None:
+        self._meter.ran(pieces, turn)
+        for piece, outcome in zip(pieces, outcomes, strict=True):
+            piece.answer(outcome)
 
     def _again(self) -> None:
         if self._count and self._turn_at is None:
@@ -281,11 +302,6 @@ def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[Outcome]:
         start, at = at, at + piece.batch.rows
         outcomes.append(Portion(shared, start, at))
     return outcomes
-
-
-def _deliver(pieces: list[Piece], outcomes: list[Outcome]) -> None:
-    for piece, outcome in zip(pieces, outcomes, strict=True):
-        piece.answer(outcome)
 
 
 def _located(predictor: Predictor, piece: Piece, error: ForetellError) -> Failed:

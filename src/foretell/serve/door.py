@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from foretell.serve.access_log import AccessLog
+from foretell.serve.counts import Counts
 from foretell.serve.exchange import Heads
 from foretell.serve.limits import Limits
 from foretell.serve.service import Service
@@ -12,7 +13,8 @@ from foretell.serve.service import Service
 @dataclass
 class Door:
     """hot: the models by their routes for predictions. now: the time of the last tick, exact enough for timeouts.
-    held: bytes of request bodies at hand. closing: whether connections end with their next answer."""
+    held: bytes of request bodies at hand. connections: open ones, as of the last tick. counts: what /metrics tells.
+    closing: whether connections end with their next answer."""
 
     hot: dict[bytes, Service]
     log: AccessLog
@@ -20,7 +22,14 @@ class Door:
     heads: Heads = field(default_factory=Heads)
     now: float = field(default_factory=time.monotonic)
     held: int = 0
+    connections: int = 0
+    counts: Counts = field(default_factory=Counts)
     closing: bool = False
+
+    @property
+    def services(self) -> list[Service]:
+        """The models that are served."""
+        return list(self.hot.values())
 
     @property
     def main(self) -> Service:

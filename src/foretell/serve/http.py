@@ -54,7 +54,8 @@ class InvocationsProtocol(HttpToolsProtocol):
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self._door.limits.connections:
-            self._refuse(refusal(Overloaded("there are too many connections", "Try again, or use fewer")))
+            full = Overloaded("there are too many connections", "Try again, or use fewer", full="connections")
+            self._refuse(refusal(full))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.lost()
@@ -156,9 +157,12 @@ class InvocationsProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         service = self._door.hot.get(path)
         if service is None and (self.url[:1] != b"/" or b"%" in path):
-            service = self._door.hot.get(_plain_path(self.url))
+            path = _plain_path(self.url)
+            service = self._door.hot.get(path)
         if service is not None and parser.get_method() == b"POST":
-            self._begin(Exchange(service, query, monotonic()))
+            exchange = Exchange(service, query, monotonic())
+            exchange.path = path
+            self._begin(exchange)
         else:
             self._defer()
 
@@ -179,7 +183,8 @@ class InvocationsProtocol(HttpToolsProtocol):
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
-                self._drop(exchange, Overloaded("too many bytes of requests are at hand", "Try again later"))
+                full = Overloaded("too many bytes of requests are at hand", "Try again later", full="bytes")
+                self._drop(exchange, full)
 
     def on_message_complete(self) -> None:
         exchange, self._hot = self._hot, None
@@ -271,6 +276,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         exchange = self._hot
         if exchange is None or exchange.reply is not None:
             exchange = Exchange(self._door.main, b"", monotonic())
+            exchange.path = self.url.partition(b"?")[0]
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None

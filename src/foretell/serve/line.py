@@ -64,6 +64,8 @@ class Line:
 
     def append(self, request: Exchange | Deferred) -> None:
         self._waiting.append(request)
+        if isinstance(request, Exchange):
+            request.service.meter.begun += 1
         if len(self._waiting) >= _MAX_PIPELINED:
             self._flow.pause_reading()
 
@@ -134,6 +136,7 @@ class Line:
                 request.cycle.message_event.set()
             else:
                 request.abandon()
+                request.service.meter.abandoned += 1
                 self._door.held -= request.size
         self._waiting.clear()
 
@@ -156,8 +159,10 @@ class Line:
         ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
         self._transport.write(door.heads.reply(exchange, reply, self._state.default_headers, ends))
         self._state.total_requests += 1
-        if door.log.wants(reply):
-            door.log.hot(self._client, reply, monotonic() - exchange.started)
+        seconds = monotonic() - exchange.started
+        exchange.service.meter.answered(reply, seconds)
+        if door.log.wants(reply.status, quiet=True):
+            door.log.hot(self._client, exchange, reply, seconds)
         if ends:
             self.close_gently()
         return not ends

@@ -13,6 +13,7 @@ from foretell.errors import (
     ModelError,
     ModelNotFound,
     OutputError,
+    Overloaded,
     PredictionError,
     ServerError,
     UsageError,
@@ -45,7 +46,8 @@ def status(error: ForetellError) -> int:
 
 def refusal(error: ForetellError, *, debug: bool = False) -> Reply:
     """The reply that says what is wrong; with a traceback only when asked for."""
-    return Reply(status(error), _JSON, error_body(error, debug=debug), error.code)
+    note = error.full if isinstance(error, Overloaded) and error.full else error.code
+    return Reply(status(error), _JSON, error_body(error, debug=debug), note)
 
 
 def problem(number: int, code: str, message: str) -> Reply:

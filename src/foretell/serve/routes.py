@@ -1,5 +1,6 @@
 """Every route but predictions, as a small ASGI app: health, version, the page, and what a wrong one says."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -9,16 +10,19 @@ import msgspec
 
 from foretell import __version__
 from foretell.errors import ForetellError
+from foretell.serve.access_log import Entry
 from foretell.serve.console import curl, page
 from foretell.serve.door import Door
 from foretell.serve.exchange import RETRY_SECONDS, request_id
+from foretell.serve.exposition import exposed
 from foretell.serve.problems import error_body
 
 Message = MutableMapping[str, Any]
 
+METRICS = "/metrics"
 _PROBES = ("/ping", "/health", "/readyz", "/livez")
 _HOPELESS_SECONDS = 30.0
-_ROUTES = (*_PROBES, "/version", "/", "/invocations")
+_ROUTES = (*_PROBES, "/version", "/", "/invocations", METRICS)
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ class Routes:
     ) -> None:
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
-        answer = self._answer(method, path)
+        answer = await self._metrics(scope) if path == METRICS else self._answer(method, path)
+        given = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"x-model-version", self.door.main.version),
-            (b"x-request-id", request_id(dict(scope["headers"]).get(b"x-request-id", b""))),
+            (b"x-request-id", given),
         ]
         if answer.status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
@@ -63,10 +68,17 @@ class Routes:
             headers.append((b"content-security-policy", policy))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-        request = f"{method} {_shown(path)}"
-        self.door.log.cold(
-            scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES
-        )
+        self.door.counts.count("foretell_http_requests", path if path in _ROUTES else "other", str(answer.status))
+        if self.door.log.wants(answer.status, quiet=path in _PROBES):
+            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), "", "", method, path)
+            self.door.log.take(Entry(*about, answer.status, len(answer.body), time.perf_counter() - started))
+
+    async def _metrics(self, scope: MutableMapping[str, Any]) -> Page:
+        if scope["method"] not in ("GET", "HEAD"):
+            return self._answer(scope["method"], METRICS)
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        body, kind = await asyncio.to_thread(exposed, self.door.counts.all(self.door), accept)
+        return Page(200, body, kind)
 
     def _answer(self, method: str, path: str) -> Page:
         if path not in _ROUTES:

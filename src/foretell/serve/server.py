@@ -20,6 +20,7 @@ from foretell.errors import ServerError
 from foretell.predictor import Predictor
 from foretell.serve.access_log import AccessLog
 from foretell.serve.clocks import EVERY_SECONDS
+from foretell.serve.counts import Counts
 from foretell.serve.door import Door
 from foretell.serve.http import InvocationsProtocol
 from foretell.serve.limits import Limits, connections_possible
@@ -43,6 +44,7 @@ class Manner:
     that it may when its model hangs."""
 
     access_log: str
+    access_log_format: str = "text"
     debug: bool = False
     loop: str = "uvloop"
     replaceable: bool = False
@@ -54,6 +56,7 @@ def run(
     limits: Limits,
     manner: Manner,
     accepting: Callable[[], None],
+    counts: Counts | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. accepting: called once it takes requests.
 
@@ -62,7 +65,12 @@ def run(
     limits = replace(limits, connections=connections_possible(limits.connections))
     service = Service(predictor, limits, debug=manner.debug)
     service.warm_up()
-    door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits)
+    counts = counts or Counts()
+    counts.meter(service.meter)
+    door = Door(
+        {b"/invocations": service}, AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts
+    )
+    service.watched = door.log.all
     config = Config(
         Routes(door, address(sockets)),
         http=InvocationsProtocol,
@@ -145,8 +153,10 @@ class ModelServer(Server):
         if now - self._looked < EVERY_SECONDS:
             return
         self._looked = now
+        self._door.connections = len(self.server_state.connections)
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
+        self._door.counts.show(self._door)
         if self._manner.replaceable:
             if now - self._armed > _GRACE_SECONDS:
                 # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.

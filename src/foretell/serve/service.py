@@ -12,9 +12,10 @@ from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, Predict
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
-from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.exchange import Exchange, Reply, Trail
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
+from foretell.serve.meters import Meter
 from foretell.serve.one_thread import OneThread
 from foretell.serve.problems import refusal
 from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
@@ -28,14 +29,15 @@ Done = Callable[[Exchange, Reply], None]
 
 class Service:
     """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
-    debug: errors carry their traceback."""
+    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request."""
 
     def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
-        self.draining = False
+        self.meter = Meter(resolved.name, self.version.decode())
+        self.draining = self.watched = False
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
@@ -61,6 +63,7 @@ class Service:
             most=limits.queue,
             timeout=limits.timeout,
             usual=self._decoder.calls[False],
+            meter=self.meter,
             beside=self._may_do_anything,
         )
 
@@ -76,6 +79,11 @@ class Service:
         return "the model has not come back from a call" if self._batcher.hung else ""
 
     @property
+    def queued(self) -> int:
+        """Requests that wait for the model."""
+        return self._batcher.queued
+
+    @property
     def stuck(self) -> float:
         """For how many seconds the model has been lost in a call; only another process can help then."""
         return self._batcher.hung
@@ -84,7 +92,7 @@ class Service:
         """Answers one request by calling done, on the loop, at once or later."""
         try:
             if self._batcher.running and self._batcher.hung:
-                raise Overloaded("the model has not come back from a call", "Try again later")
+                raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
             if exchange.patience:
                 exchange.seconds = patience(exchange, self.limits.timeout)
             exchange.deadline = monotonic() + exchange.seconds
@@ -128,8 +136,10 @@ class Service:
             done(exchange, self.refused(error))
 
     def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome) -> None:
-        exchange.waiting = None
+        waiting, exchange.waiting = exchange.waiting, None
         rows = ask.batch.rows
+        if (self.watched or isinstance(outcome, Failed)) and waiting is not None:
+            exchange.trail = Trail(rows, waiting.since, waiting.turn)
         if rows == 0:
             outcome = _of_no_rows(outcome)
         if isinstance(outcome, Failed):

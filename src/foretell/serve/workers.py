@@ -16,11 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from foretell import machine
+from foretell.serve.board import Board
 from foretell.serve.sockets import shut
 
 _STABLE_SECONDS = 30.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_SPARE = 4
+"""Slots on the board beside one a worker."""
 _POOLS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "VECLIB")
 """Libraries whose threads are counted by a variable NAME_NUM_THREADS."""
 
@@ -48,6 +51,8 @@ class Supervisor:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
+        self._board = Board.made(count + _SPARE)
+        self._slots: dict[int, int] = {}
         self._pause: dict[int, float] = {}
         self._alive_read, self._alive_write = os.pipe()
 
@@ -79,6 +84,7 @@ class Supervisor:
                 self._start(event.worker)
             elif event.kind == "ended":
                 del self._processes[event.worker]
+                self._board.leave(self._slots[event.worker])
                 if not stopping and not announced:
                     code, stopping = event.code or 1, True
                     self._signal(signal.SIGTERM)
@@ -95,9 +101,11 @@ class Supervisor:
     def _start(self, worker: int) -> None:
         ready_read, ready_write = os.pipe()
         listeners = [opened.fileno() for opened in self._sockets]
-        numbers = [*listeners, ready_write, self._alive_read]
+        slot = self._slots[worker] = self._board.take()
+        shown = self._board.file
+        numbers = [*listeners, ready_write, self._alive_read, shown]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments, no shell
-            [*self._command, ",".join(map(str, listeners)), str(ready_write), str(self._alive_read)],
+            [*self._command, ",".join(map(str, listeners)), *map(str, (ready_write, self._alive_read, shown, slot))],
             pass_fds=numbers,
             env={**os.environ, **pools(machine.cores() // self._count)},
             start_new_session=True,
