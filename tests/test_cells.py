@@ -23,7 +23,8 @@ from foretell.errors import InputError
 from foretell.rows import RowDecoder
 from foretell.signature import Signature
 from foretell.tables import csv_reader, json_lines
-from foretell.tables.csv_reader import CsvOptions, CsvReader
+from foretell.tables.csv_header import CsvOptions
+from foretell.tables.csv_reader import CsvReader
 from foretell.tables.json_lines import JsonLinesReader
 from foretell.tables.kept import NONE
 from foretell.tables.text import Text

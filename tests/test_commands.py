@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import skops.io
 from sklearn.linear_model import LinearRegression
 
 import foretell as package
-from conftest import COMMAND, PATIENCE, Ran, foretell
+from conftest import COMMAND, PATIENCE, Command, Ran, foretell
 from foretell import errors
-from foretell.cli.main import EXIT_CODES, exit_code, main
+from foretell.cli.main import EXIT_CODES, exit_code
 from foretell.config import WHEN
 from foretell.errors import CellWrong, ForetellError, ModelUntrusted
 from foretell.serve.problems import STATUS, status
@@ -33,26 +33,9 @@ OUTPUT = "id,prediction\na,0\nb,2\n"
 BLOCK = 8 << 20
 LONG = f"{'a' * 1000},5.1,3.5,1.4,0.2\n"
 
-Command = Callable[..., Ran]
-
 
 def predict(*arguments: object, model: object = MODEL, stdin: bytes | None = None) -> Ran:
     return foretell("models", "predict", "-m", model, *arguments, stdin=stdin)
-
-
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """`foretell …` in this very process: the same from its arguments to its exit code, without the start."""
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["foretell", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Ran(ended.value.code if isinstance(ended.value.code, int) else 0, *capfd.readouterr())
-
-    handler = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, handler)
 
 
 def to_file(*arguments: object, model: object = MODEL) -> Ran:

@@ -26,7 +26,7 @@ from foretell.rows import RowDecoder
 from foretell.signature import Signature
 from foretell.tables import formats
 from foretell.tables.compression import packed
-from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import Source
 from foretell.tables.formats import ARROW, ARROW_STREAM, CSV, JSONL, PARQUET, Format
 from foretell.tables.kept import ALL, NONE, Keep, Kept, Rows

@@ -25,7 +25,7 @@ from foretell.job.job import run
 from foretell.job.outputs import Output
 from foretell.job.running import Running
 from foretell.job.work import Job
-from foretell.tables import csv_reader
+from foretell.tables import csv_header, csv_reader
 from foretell.tables.formats import CSV, PARQUET, Format
 
 MODEL = Path(package.__file__).parent / "demo" / "iris"
@@ -112,7 +112,7 @@ def test_a_python_model_in_several_processes(fmt: Format, flavours: Path, monkey
     Path("in.csv").write_text(text)
     columns = dict(zip(stored["columns"], zip(*rows, strict=True), strict=True))
     pq.write_table(pa.table(columns), "in.parquet", row_group_size=len(rows) // 5)
-    job = Job(fmt, CSV, options=csv_reader.CsvOptions())
+    job = Job(fmt, CSV, options=csv_header.CsvOptions())
     model, source = flavours / "mlflow3" / "python_params", f"in.{fmt.name}"
     assert set() == tasks(job, model, source, "one.csv", Running(threads=1))
     assert {"processes"} == tasks(job, model, source, "two.csv", Running(threads=2))

@@ -1,4 +1,4 @@
-"""What a server tells of itself at /metrics: what was asked, by whom it was answered, and how long it took."""
+"""What a server tells of itself: at /metrics, and line by line in its access log."""
 
 import json
 import os
@@ -122,3 +122,26 @@ def test_any_worker_tells_of_all_and_nothing_is_forgotten(kills: int) -> None:
         seen = scraped(server)
     assert (2.0 + kills, 2.0) == (at(seen, "foretell_worker_starts_total"), at(seen, "foretell_model_ready"))
     assert count == at(seen, "foretell_batch_rows_count") == at(seen, "foretell_rows_total")
+
+
+def test_the_log_as_json_tells_rows_and_times() -> None:
+    """Each line is one JSON object, whatever the client wrote; times add up, and a request without rows has none."""
+    options = ("--access-log", "all", "--access-log-format", "json")
+    with serving("-m", MODEL, *options) as server:
+        server.post(json.dumps({"data": [ROW] * 3}), **{"X-Request-Id": 'mine"\\'})
+        server.post("{}")
+        server.request("GET", "/a%0d%0aforged%1b[31m%22")
+        server.lines.until("forged")
+    good, bad, cold = [json.loads(line) for line in server.lines if line.startswith("{")]
+    assert ["time", "client", "id", "method", "path", "model", "version", "status", "error", "rows", "bytes"] == list(
+        good
+    )[:11]
+    assert ("127.0.0.1", 'mine"\\', "POST", "/invocations", "iris", 200, None, 3, 24) == tuple(
+        good[name] for name in ("client", "id", "method", "path", "model", "status", "error", "rows", "bytes")
+    )
+    assert 0 < good["queue_ms"] + good["compute_ms"] < good["total_ms"] < 60_000
+    assert (400, "INVALID_PARAMETER_VALUE", None, None) == tuple(
+        bad[n] for n in ("status", "error", "rows", "queue_ms")
+    )
+    assert (404, "GET", '/a\\r\\nforged\\x1b[31m"') == tuple(cold[name] for name in ("status", "method", "path"))
+    assert good["time"] <= bad["time"] <= cold["time"] and good["time"].endswith("Z")

@@ -233,6 +233,11 @@ BODIES: dict[str, Callable[[Table], bytes]] = {
     "arrow": lambda rows: _arrow(rows),
 }
 
+DIALECTS: dict[str, Callable[[Table], tuple[bytes, str]]] = {
+    "csv;": lambda rows: (_csv(rows, ";"), "text/csv"),
+    "csv-": lambda rows: (_csv(rows).partition(b"\n")[2], "text/csv; header=absent"),
+}
+
 ANSWERS: dict[str, Callable[[bytes], list[list[Any]]]] = {
     "csv": lambda body: [list(map(_cell, row)) for row in list(csv.reader(io.StringIO(body.decode())))[1:]],
     "jsonl": lambda body: _flat([json.loads(line) for line in body.splitlines()]),
@@ -252,6 +257,8 @@ WAYS: dict[str, Callable[..., list[list[Any]]]] = {
     **{f"pipe {i}": from_file(i, i, stdin=True) for i in FORMATS},
     **{f"http {form}": from_request(form, "json") for form in (*DOCUMENTS, *(f for f in FORMATS if f != "json"))},
     **{f"http data for {accept}": from_request("data", accept) for accept in FORMATS},
+    "http csv by semicolons": from_request("csv;", "csv"),
+    "http csv without a header": from_request("csv-", "jsonl"),
     "http one by one": one_by_one,
 }
 
@@ -265,10 +272,11 @@ BY_NAME = {
 }
 """Ways that give cells by name, which a model whose columns have none refuses."""
 
-WITHOUT_PARAMS = {f"http {form}" for form in FORMATS if form != "json"}
+CSV_BODIES = {"http csv", "http csv by semicolons", "http csv without a header"}
+WITHOUT_PARAMS = {*(f"http {form}" for form in FORMATS if form != "json"), *CSV_BODIES}
 """Bodies that have no place for params."""
 
-WITHOUT_TENSORS = {*(f"file csv to {o}" for o in FORMATS), "pipe csv", "http csv"}
+WITHOUT_TENSORS = {*(f"file csv to {o}" for o in FORMATS), "pipe csv", *CSV_BODIES}
 """Ways in that hold no tensors."""
 
 UNNAMED, TENSORS = {"onnx", "image"}, {"image", "tensors"}
@@ -379,6 +387,8 @@ def test_a_pandas_index_is_kept(models: Path) -> None:
 def _request(form: str, rows: Table, params: str) -> tuple[bytes, str]:
     if form in DOCUMENTS:
         return json.dumps({form: DOCUMENTS[form](rows), "params": json.loads(params)}).encode(), "application/json"
+    if form in DIALECTS:
+        return DIALECTS[form](rows)
     return BODIES[form](rows), _content_type(form)
 
 
@@ -390,9 +400,9 @@ def _records(rows: Table) -> list[dict[str, Any]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[1]]
 
 
-def _csv(rows: Table) -> bytes:
+def _csv(rows: Table, delimiter: str = ",") -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, delimiter=delimiter)
     writer.writerows([rows[0], *rows[1]])
     return text.getvalue().encode()
 

@@ -2,9 +2,9 @@
 
 import gzip
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import foretell as package
-from conftest import Ran
-from foretell.cli.main import main
+from conftest import Command
 
 MODEL = Path(package.__file__).parent / "demo" / "iris"
 NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 ROWS = 1000
 HEADER = f"id,note,{','.join(NAMES)}\n".encode()
 
-Command = Callable[..., Ran]
-
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(command: Command) -> Command:
     """`foretell models predict …` in this very process."""
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["foretell", "models", "predict", "-m", str(MODEL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Ran(ended.value.code if isinstance(ended.value.code, int) else 0, *capfd.readouterr())
-
-    return run
+    return partial(command, "models", "predict", "-m", MODEL)
 
 
 @dataclass(frozen=True)

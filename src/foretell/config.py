@@ -112,5 +112,10 @@ SETTINGS = {
         None, "Address of the admin port; by default both loopback addresses.", ("FORETELL_ADMIN_HOST",)
     ),
     "loop": Setting("uvloop", "Event loop: uvloop, or the slower asyncio of Python itself.", ("FORETELL_LOOP",)),
-    "access_log": Setting("errors", "Requests to log: all, errors (and what is not a prediction), or none."),
+    "access_log": Setting(
+        "errors", "Requests to log: all, errors (and what is not a prediction), or none.", ("FORETELL_ACCESS_LOG",)
+    ),
+    "access_log_format": Setting(
+        "text", "A line a request as text, or as json with its rows and times.", ("FORETELL_ACCESS_LOG_FORMAT",)
+    ),
 }

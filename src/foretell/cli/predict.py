@@ -30,7 +30,7 @@ from foretell.job.work import Job
 from foretell.predictor import Predictor, load
 from foretell.strict_json import strict_json
 from foretell.tables import compression, formats
-from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import STDIN, Source, open_input
 from foretell.tables.formats import ARROW, ARROW_STREAM, Format
 from foretell.tables.kept import ALL, NONE, Keep
@@ -71,7 +71,9 @@ if TYPE_CHECKING:
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
 @click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
-@click.option("--delimiter", default=",", show_default=True, help="CSV's delimiter, one character.")
+@click.option("--delimiter", help="CSV's delimiter, one character.  [default: , ; tab or |, by the header]")
+@click.option("--no-header", is_flag=True, help="CSV begins with a row; its columns are the model's, in their order.")
+@click.option("--columns", metavar="A,B", help="The columns of CSV that has no header, where they are others.")
 @click.option(
     "--on-error",
     type=click.Choice([STOP, REJECT, NULL]),
@@ -127,8 +129,9 @@ def predict(**given: Any) -> None:
             given["prediction_column"],
             CsvOptions(
                 TextRules(_nulls(given["null_values"]), given["decimal"]),
-                _delimiter(given["delimiter"]),
+                None if given["delimiter"] is None else _delimiter(given["delimiter"]),
                 given["encoding"],
+                _columns(given["no_header"], given["columns"]),
             ),
             codec if codec == compression.BY_PART else None,
             given["on_error"],
@@ -139,6 +142,7 @@ def predict(**given: Any) -> None:
         whole = codec if codec != compression.BY_PART else None
         out = Stdout(stdout.buffer) if target == STDIN else Output(Path(target), whole)
         with closing(out), Inputs(paths or opened, opener(job, predictor)) as inputs, _stopped_by_signals(stop, paths):
+            _tell_delimiter(inputs, job)
             try:
                 tally = _watched(run(job, predictor, inputs, out, running, _watch(predictor, given)))
             except ForetellError as error:
@@ -252,6 +256,19 @@ def _delimiter(said: str) -> str:
     if len(said) != 1 or not said.isascii() or said in '"\n\r':
         raise UsageError(f"--delimiter {said!r}: expected one ASCII character")
     return said
+
+
+def _columns(no_header: bool, said: str | None) -> tuple[str, ...] | None:
+    if said is None:
+        return () if no_header else None
+    return tuple(next(csv.reader([said]), []))
+
+
+def _tell_delimiter(inputs: Inputs, job: Job) -> None:
+    """Says which delimiter was found, where it is not the one that everybody expects."""
+    found = getattr(inputs.reader, "options", job.options).delimiter
+    if job.options.delimiter is None and found not in (None, ","):
+        say(f"reading {found!r} as the delimiter")
 
 
 def _params(said: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from foretell.config import LOOPS
 from foretell.models import proven
 from foretell.predictor import AUTO, Found, Predictor, find, load, variant
 from foretell.serve import workers as workers_
+from foretell.serve.access_log import FORMATS
 from foretell.serve.board import Board
 from foretell.serve.console import curl
 from foretell.serve.counts import Counts
@@ -57,6 +58,7 @@ _SHARE_OF_MEMORY = 4
 @safety_options
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
+@option("access_log_format", type=click.Choice(FORMATS))
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
@@ -133,7 +135,13 @@ def _run(
             predictor,
             ports,
             _limits(given),
-            Manner(given["access_log"], given["debug"], given["loop"], replaceable=given["workers"] > 1),
+            Manner(
+                given["access_log"],
+                given["access_log_format"],
+                given["debug"],
+                given["loop"],
+                replaceable=given["workers"] > 1,
+            ),
             started,
             counts,
         )

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from foretell.job.inputs import Opener, Tagged
 from foretell.job.work import Done, Job, Work
 from foretell.predictor import Predictor
 from foretell.tables import formats
-from foretell.tables.files import open_input
+from foretell.tables.files import Source, open_input
 from foretell.tables.formats import Reader
 from foretell.tables.text import Block
 
@@ -144,7 +144,7 @@ def _on(file: int, block: Any) -> Done:
             _STATE.pop("open").close()
         opened = contextlib.ExitStack()
         source = opened.enter_context(open_input(path))
-        _STATE.update(open=opened, file=file, reader=opener(brief.job, _STATE["predictor"])(source))
+        _STATE.update(open=opened, file=file, reader=opener(brief.job, _STATE["predictor"])(source, None))
     reader: Reader[Any] = _STATE["reader"]
     if isinstance(block, _Range):
         block = Block(_content(path, block), block.line, block.at, block.after)
@@ -160,7 +160,16 @@ def _content(path: str, part: _Range) -> bytes:
 
 def opener(job: Job, predictor: Predictor) -> Opener:
     """How a job opens an input."""
-    return lambda source: formats.reader(job.input_format, source, predictor.decoder, job.keep, job.options)
+
+    def opened(source: Source, first: Reader[Any] | None) -> Reader[Any]:
+        return formats.reader(job.input_format, source, predictor.decoder, job.keep, found_in(first, job).options)
+
+    return opened
+
+
+def found_in(first: Reader[Any] | None, job: Job) -> Job:
+    """The job, with what its first input has told of how all of them are written."""
+    return replace(job, options=getattr(first, "options", job.options))
 
 
 def cores() -> int:

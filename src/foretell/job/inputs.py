@@ -14,7 +14,8 @@ from foretell.tables.files import Source, open_input
 from foretell.tables.formats import Reader
 from foretell.tables.text import Position
 
-Opener = Callable[[Source], Reader[Any]]
+Opener = Callable[[Source, Reader[Any] | None], Reader[Any]]
+"""Opens an input; one that is not the first is written as the first was, whose reader it is given."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class Inputs:
     def _opened(self, file: int) -> Reader[Any]:
         if self._pipe is not None:
             self._source = self._pipe
-            return self._opener(self._pipe)
+            return self._opener(self._pipe, None)
         self._open.close()
         self._source = self._open.enter_context(open_input(self.paths[file]))
         self._check(file)
-        reader = self._opener(self._source)
+        reader = self._opener(self._source, self.reader if file else None)
         if file and reader.no_rows.names != self.reader.no_rows.names:
             raise FormWrong(
                 f"{self.paths[file]} carries {listed(reader.no_rows.names) or 'no columns'}, and {self.paths[0]} "

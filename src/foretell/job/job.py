@@ -54,6 +54,7 @@ class _Run:
         running: Running,
         watch: "Watch | None",
     ) -> None:
+        job = crews.found_in(inputs.reader, job)
         self._job, self._predictor, self._inputs = job, predictor, inputs
         self._target, self._running, self._watch = target, running, watch
         self._started = time.perf_counter()
@@ -229,6 +230,8 @@ def _options(job: Job) -> dict[str, Any]:
         "decimal": job.options.rules.decimal,
         "delimiter": job.options.delimiter,
         "encoding": job.options.encoding,
+        "no_header": job.options.columns is not None,
+        "columns": list(job.options.columns or ()),
         "on_error": job.on_error,
     }
 

@@ -11,7 +11,7 @@ from foretell.job import rejects
 from foretell.job.rejects import NULL, STOP, Place
 from foretell.predictor import Predictor
 from foretell.tables.apart import Apart, Bad
-from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.csv_header import CsvOptions
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Rows
 from foretell.tables.writer import Part, Writer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from foretell.serve.batcher import Waiting
+    from foretell.serve.meters import Turn
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
@@ -26,13 +27,23 @@ class Reply(NamedTuple):
     note: str = ""
 
 
+class Trail(NamedTuple):
+    """What became of a request's rows: how many there are, since when they waited, and the call that answered them."""
+
+    rows: int
+    since: float
+    turn: "Turn | None"
+
+
 class Exchange:
     """A request as it came, and what becomes of it. What most requests do not bring has its default in the class.
 
-    started: when its head had come. seconds: that it may take from when it has come whole, until deadline. size: bytes
-    of the body so far. waiting: its rows on their way. abandoned: whether its client has gone.
+    path: its target's, as it came. started: when its head had come. seconds: that it may take from when it has come
+    whole, until deadline. size: bytes of the body so far. waiting: its rows on their way. trail: what became of them,
+    where somebody wants to know. abandoned: whether its client has gone.
     """
 
+    path = b""
     content_type = b""
     accept = b""
     encoding = b""
@@ -46,6 +57,7 @@ class Exchange:
     abandoned = False
     reply: Reply | None = None
     waiting: "Waiting | None" = None
+    trail: Trail | None = None
 
     def __init__(self, service: "Service", query: bytes, started: float) -> None:
         self.service = service
@@ -88,8 +100,9 @@ class Heads:
         if start is None:
             start = self._starts[key] = self._start(*key)
         end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
-        body = reply.body
-        return b"%b%b\r\ncontent-length: %d%b%b" % (start, request_id(exchange.request_id), len(body), end, body)
+        body, given = reply.body, request_id(exchange.request_id)
+        exchange.request_id = given
+        return b"%b%b\r\ncontent-length: %d%b%b" % (start, given, len(body), end, body)
 
     def _start(self, status: int, content_type: str, version: bytes) -> bytes:
         lines = [b"%b: %b\r\n" % pair for pair in self._common]

@@ -16,12 +16,14 @@ _MOST_KNOWN = 256
 
 @dataclass(frozen=True)
 class Wish:
-    """What a request asks for. given: its body's format. codec: how that is packed, or "". answer: the reply's."""
+    """What a request asks for. given: its body's format. codec: how that is packed, or "". answer: the reply's. header:
+    whether CSV has one."""
 
     given: Format
     codec: str
     answer: Format
     proba: bool
+    header: bool = True
 
 
 class Wishes:
@@ -37,7 +39,7 @@ class Wishes:
         if wish is None:
             kind, accept, encoding, query = (part.decode("latin-1") for part in key)
             given = _format(kind, exchange.body[0][:64] if exchange.body else b"")
-            wish = Wish(given, codec(encoding), _accepted(accept), _proba(query))
+            wish = Wish(given, codec(encoding), _accepted(accept), _proba(query), _has_header(kind))
             if len(self._known) < _MOST_KNOWN:
                 self._known[key] = wish
         return wish
@@ -74,6 +76,15 @@ def _format(said: str, start: bytes) -> Format:
             )
         raise FormatUnknown(f"foretell does not read {kind[:60]}", f"Content types: {known}")
     return fmt
+
+
+def _has_header(said: str) -> bool:
+    """Whether CSV has a header, by the parameter that RFC 4180 gives its type; it has without one."""
+    parameters = (part.partition("=") for part in said.lower().split(";")[1:])
+    values = [value.strip(' "') for name, _, value in parameters if name.strip() == "header"]
+    if wrong := [value for value in values if value not in ("present", "absent")]:
+        raise FormWrong(f"header={wrong[0][:20]}: expected present or absent", "For example: text/csv; header=absent")
+    return "absent" not in values
 
 
 def _accepted(accept: str) -> Format:

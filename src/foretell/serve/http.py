@@ -171,7 +171,9 @@ class InvocationsProtocol(HttpToolsProtocol):
         if isinstance(admitted, Reply):
             self._stop(admitted if method != b"HEAD" else admitted._replace(body=b""))
         if service is not None and method == b"POST":
-            self._begin(Exchange(service, query, monotonic()))
+            exchange = Exchange(service, query, monotonic())
+            exchange.path = path
+            self._begin(exchange)
         else:
             self._defer()
 
@@ -285,6 +287,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         exchange = self._hot
         if exchange is None or exchange.reply is not None:
             exchange = Exchange(self._door.main, b"", monotonic())
+            exchange.path = self.url.partition(b"?")[0]
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None

@@ -174,8 +174,8 @@ class Line:
         self._state.total_requests += 1
         seconds = monotonic() - exchange.started
         exchange.service.meter.answered(reply, seconds)
-        if door.log.wants(reply):
-            door.log.hot(self._client, reply, seconds)
+        if door.log.wants(reply.status, quiet=True):
+            door.log.hot(self._client, exchange, reply, seconds)
         if ends:
             self.close_gently()
         return not ends

@@ -15,7 +15,7 @@ from foretell.predictor import Predictor
 from foretell.serve.headers import Wish
 from foretell.serve.unpacking import unpacked
 from foretell.tables import formats, json_document
-from foretell.tables.csv_reader import CsvOptions
+from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import Source
 from foretell.tables.formats import CSV, JSON, Format, Reader
 from foretell.tables.kept import NONE, Kept
@@ -138,7 +138,8 @@ class BodyDecoder:
 
     def _table(self, body: bytes, wish: Wish) -> Ask:
         source = Source.of(body, "body")
-        reader = formats.reader(wish.given, source, self._decoder, NONE, CsvOptions(), self._limit * _INFLATES)
+        options = CsvOptions(columns=None if wish.header else ())
+        reader = formats.reader(wish.given, source, self._decoder, NONE, options, self._limit * _INFLATES)
         pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
         call = self.calls[wish.proba]
         if not any(batch.rows for _, batch in pieces):

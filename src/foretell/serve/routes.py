@@ -10,6 +10,7 @@ import msgspec
 
 from foretell import __version__
 from foretell.errors import ForetellError
+from foretell.serve.access_log import Entry
 from foretell.serve.console import curl, page
 from foretell.serve.door import Door
 from foretell.serve.exchange import RETRY_SECONDS, request_id
@@ -50,12 +51,13 @@ class Routes:
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
         answer = await self._metrics(scope) if path == METRICS else self._answer(method, path)
+        given = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"x-model-version", self.door.main.version),
-            (b"x-request-id", request_id(dict(scope["headers"]).get(b"x-request-id", b""))),
+            (b"x-request-id", given),
         ]
         if answer.status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
@@ -67,10 +69,9 @@ class Routes:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         self.door.counts.count("foretell_http_requests", path if path in _ROUTES else "other", str(answer.status))
-        request = f"{method} {_shown(path)}"
-        self.door.log.cold(
-            scope["client"], request, answer.status, time.perf_counter() - started, probe=path in _PROBES
-        )
+        if self.door.log.wants(answer.status, quiet=path in _PROBES):
+            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), "", "", method, path)
+            self.door.log.take(Entry(*about, answer.status, len(answer.body), time.perf_counter() - started))
 
     async def _metrics(self, scope: MutableMapping[str, Any]) -> Page:
         if scope["method"] not in ("GET", "HEAD"):

@@ -46,6 +46,7 @@ class Manner:
     that it may when its model hangs."""
 
     access_log: str
+    access_log_format: str = "text"
     debug: bool = False
     loop: str = "uvloop"
     replaceable: bool = False
@@ -69,7 +70,10 @@ def run(
     service.warm_up()
     counts = counts or Counts()
     counts.meter(service.meter)
-    door = Door({b"/invocations": service}, AccessLog(manner.access_log), limits, counts=counts)
+    door = Door(
+        {b"/invocations": service}, AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts
+    )
+    service.watched = door.log.all
     config = Config(
         Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
         http=InvocationsProtocol,

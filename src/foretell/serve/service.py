@@ -12,7 +12,7 @@ from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, Predict
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
-from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.exchange import Exchange, Reply, Trail
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
 from foretell.serve.meters import Meter
@@ -29,7 +29,7 @@ Done = Callable[[Exchange, Reply], None]
 
 class Service:
     """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
-    debug: errors carry their traceback."""
+    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request."""
 
     def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
         resolved = predictor.resolved
@@ -37,7 +37,7 @@ class Service:
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
         self.meter = Meter(resolved.name, self.version.decode())
-        self.draining = False
+        self.draining = self.watched = False
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
@@ -136,8 +136,10 @@ class Service:
             done(exchange, self.refused(error))
 
     def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome) -> None:
-        exchange.waiting = None
+        waiting, exchange.waiting = exchange.waiting, None
         rows = ask.batch.rows
+        if (self.watched or isinstance(outcome, Failed)) and waiting is not None:
+            exchange.trail = Trail(rows, waiting.since, waiting.turn)
         if rows == 0:
             outcome = _of_no_rows(outcome)
         if isinstance(outcome, Failed):

@@ -1,10 +1,8 @@
 """CSV → rows, typed by the signature. Arrow parses; a block that it might read otherwise than the cell grammar is read
 again as text, cell by distinct cell, which is also how a bad cell gets its place."""
 
-import csv
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -12,13 +10,14 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from foretell.batch import Batch
-from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, TextRules, show
+from foretell.cells import FALSE_TEXT, TRUE_TEXT, Column, show
 from foretell.columns import from_arrow, from_texts, to_numpy
-from foretell.errors import CellWrong, FormWrong, InputUnreadable
+from foretell.errors import CellWrong, InputUnreadable
 from foretell.imports import Lazily
-from foretell.signature import Signature, check_names, listed, miscounted
+from foretell.signature import Signature
 from foretell.tables.apart import Apart, Spot
 from foretell.tables.csv_apart import apart
+from foretell.tables.csv_header import ENCODING_HINT, CsvOptions, delimiter_of, names_of, positions
 from foretell.tables.csv_records import Records
 from foretell.tables.kept import Keep, Kept, Rows
 from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
@@ -28,30 +27,21 @@ pc = Lazily("pyarrow.compute")
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
 _BLOCK, _MANY = 4 << 20, 20
 """Bytes of a block, and twice as many where there are more columns than that."""
-_NUMERIC = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-
-
-@dataclass(frozen=True)
-class CsvOptions:
-    """How text is written: the cells of CSV, its delimiter (one ASCII character), and any text's encoding."""
-
-    rules: TextRules = TextRules()
-    delimiter: str = ","
-    encoding: str = "utf-8"
 
 
 class CsvReader:
-    """Reads a CSV text whose header comes first. Raises InputError, with the line and column of the first bad cell."""
+    """Reads a CSV text. options: as they were found, with the delimiter. Raises InputError, with the line and column of
+    the first bad cell."""
 
     def __init__(self, text: Text, signature: Signature, keep: Keep, options: CsvOptions) -> None:
         self._name = text.name
         self._text = text
         self._signature = signature
-        self._options = options
+        self.records = Records(delimiter_of(text, signature, options))
+        self.options = replace(options, delimiter=self.records.delimiter)
         self.rules = options.rules
-        self.records = Records(options.delimiter)
-        self.header = self._read_header(text)
-        self._at = self._positions()
+        self.header = names_of(text, signature, options, self.records)
+        self._at = positions(self._name, self.header, signature, options)
         self.kept = keep.choose(self.header, signature)
         self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
         self._kept_at = [self.header.index(name) for name in self.kept]
@@ -187,7 +177,7 @@ class CsvReader:
             read_options=arrow_csv.ReadOptions(
                 column_names=[str(at) for at in range(len(self.header))], block_size=max(len(data), 1) + 1
             ),
-            parse_options=arrow_csv.ParseOptions(delimiter=self._options.delimiter, newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.records.delimiter, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=types,
                 include_columns=list(types),
@@ -205,68 +195,22 @@ class CsvReader:
         pairs = zip(self._at, self._signature.inputs, strict=True)
         return [(at, column) for at, column in pairs if at is not None]
 
-    def _read_header(self, text: Text) -> list[str]:
-        block = text.record(self.records.first)
-        while block is not None and not block.data.strip():
-            block = text.record(self.records.first)
-        if block is None:
-            raise InputUnreadable(f"{self._name} is empty", f"A header comes first: {listed(self._signature.names)}")
-        try:
-            header = next(csv.reader([block.data.decode()], delimiter=self._options.delimiter))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputUnreadable(
-                f"{self._name}, line {block.line}: the header cannot be read: {error}", _ENCODING_HINT
-            ) from error
-        if "\0" in block.data.decode():
-            raise InputUnreadable(f"{self._name} holds NUL bytes; it may be UTF-16", "Say so: --encoding utf-16-le")
-        if not self.records.is_whole(block.data):
-            raise InputUnreadable(f"{self._name}, line {block.line}: a quote is opened in the header and never closed")
-        if all(_NUMERIC.fullmatch(name) for name in header) and not set(self._signature.names) <= set(header):
-            raise FormWrong(
-                f"{self._name}, line {block.line}: the first line holds numbers, not names",
-                f"A header comes first: {listed(self._signature.names)}",
-            )
-        return header
-
-    def _positions(self) -> list[int | None]:
-        """Where each input stands in the file; None for one that may be absent, and is."""
-        signature, header = self._signature, self.header
-        if not signature.tabular:
-            raise FormWrong("the model takes tensors, which CSV cannot hold", "Send JSON, Parquet or Arrow")
-        if not signature.named:
-            if len(header) != len(signature.inputs):
-                raise miscounted(signature, f"{self._name} has {len(header)}", self._delimiter_hint())
-            return list(range(len(header)))
-        try:
-            check_names(signature, header)
-        except FormWrong as error:
-            raise FormWrong(f"{self._name}: {error.message}", self._delimiter_hint() or error.hint) from error
-        for name in signature.names:
-            if header.count(name) > 1:
-                raise FormWrong(f"{self._name} has the column {name!r} twice", "Which one is meant? Rename the other")
-        return [header.index(name) if name in header else None for name in signature.names]
-
-    def _delimiter_hint(self) -> str:
-        for other in ";\t|,":
-            if len(self.header) == 1 and other in self.header[0] and other != self._options.delimiter:
-                return f"The header looks separated by {other!r}: --delimiter {other!r}"
-        return ""
-
     def _diagnosis(self, block: Block, error: Exception) -> InputUnreadable | CellWrong:
         try:
             block.data.decode()
         except UnicodeDecodeError as bad:
             line = block.line + block.data.count(b"\n", 0, bad.start)
             return InputUnreadable(
-                f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", _ENCODING_HINT
+                f"{self._name}, line {line}: byte 0x{block.data[bad.start]:02x} is no UTF-8", ENCODING_HINT
             )
         for row, (_, record) in enumerate(self.records.each(block.data)):
             if (fields := self.records.fields(record)) != len(self.header):
-                return CellWrong(row, None, self._miscounted(fields))
+                return CellWrong(row, None, self._miscounted(fields), _NAME_THEM * (self.options.columns == ()))
         return InputUnreadable(f"{self._name}, from line {block.line}: {show(str(error))}")
 
     def _miscounted(self, fields: int) -> str:
-        return f"{fields} value{'s' * (fields != 1)}, and the header has {len(self.header)}"
+        has = "the header has" if self.options.columns is None else "the columns are"
+        return f"{fields} value{'s' * (fields != 1)}, and {has} {len(self.header)}"
 
     def _check_returns(self, block: Block) -> None:
         """Refuses a carriage return outside of quotes that ends no line: Arrow would end a row there."""
@@ -279,8 +223,8 @@ class CsvReader:
 
 
 _EMPTY = pa.scalar("", pa.string())
+_NAME_THEM = "If the file has others too, name all of them: --columns A,B"
 _RETURN = "a carriage return stands alone, outside of quotes"
-_ENCODING_HINT = "Say which encoding it has, for example --encoding cp1252"
 
 
 def _has_stray_nan(values: pa.ChunkedArray) -> bool:

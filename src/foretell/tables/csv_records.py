@@ -13,6 +13,7 @@ class Records:
     """Records of a text with one delimiter. A line without a mark is none."""
 
     def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
         self._mark = ord(delimiter)
         mark = re.escape(delimiter.encode())
         plain = b"[^" + mark + b"\n]*+"

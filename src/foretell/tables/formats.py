@@ -12,7 +12,8 @@ from foretell.tables.apart import Apart, Spot
 from foretell.tables.arrow_files import ArrowFile, ArrowStream
 from foretell.tables.arrow_ipc import ArrowTable
 from foretell.tables.arrow_rows import TableReader
-from foretell.tables.csv_reader import CsvOptions, CsvReader
+from foretell.tables.csv_header import CsvOptions
+from foretell.tables.csv_reader import CsvReader
 from foretell.tables.csv_writer import CsvSpelling
 from foretell.tables.document_reader import DocumentReader
 from foretell.tables.files import Source
