@@ -64,8 +64,7 @@ def test_a_folder_is_the_older_or_the_new_one_at_every_point(case: Case, runner:
 
 
 def test_parts_hold_the_rows_of_one_file(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put together, the parts are the file that would have been written; of tables there are as many rows; and a folder
-    of parts can be read as one input."""
+    """Put together, the parts are the file that would have been written; of tables there are as many rows."""
     monkeypatch.setattr("foretell.tables.csv_reader._BLOCK", 4000)
     monkeypatch.setattr("foretell.tables.table_writer._GROUP_ROWS", 100)
     monkeypatch.setattr("foretell.cli.destination._MB", 1000)
