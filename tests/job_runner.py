@@ -23,9 +23,10 @@ import pyarrow.csv
 import pyarrow.parquet  # noqa: F401
 
 import foretell.cli.predict  # noqa: F401
+from foretell.cli import destination
 from foretell.cli.main import main
 from foretell.job import job as jobs
-from foretell.job import outputs
+from foretell.job import outputs, parts
 from foretell.tables import csv_reader, json_lines, table_writer, text
 
 
@@ -57,6 +58,7 @@ class Events:
             setattr(module, name, self._on_file(name, getattr(module, name)))
         for name in ("replace", "unlink"):
             setattr(Path, name, self._on_path(name, getattr(Path, name)))
+        parts.swap = self._on_path("swap", parts.swap)
 
     def _on_file(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(file: int, *more: Any) -> Any:
@@ -94,7 +96,7 @@ class Events:
 
 def _kind(path: Any) -> str:
     """A file's part in a job, by its name."""
-    name = Path(path).name
+    name = f"draft {Path(path).name}" if Path(path).parent.suffix == ".parts" else Path(path).name
     return next((kind for kind in ("journal", "rejects", "packed", "draft") if kind in name), "output")
 
 
@@ -108,6 +110,7 @@ def _child(request: dict[str, Any], log: int) -> int:
     text._SMALL = 256
     table_writer._GROUP_ROWS = block // 40
     outputs._COMMIT_BYTES = 1
+    destination._MB = block // 4
     if request["file_size"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"], resource.RLIM_INFINITY))
     Events(log, request["at"], request["do"]).watch()

@@ -114,7 +114,9 @@ def test_what_cannot_be_read_ends_with_3(arguments: list[str], said: list[str], 
 
 BAD_USE: dict[str, tuple[list[str], list[str]]] = {
     "output-ending": (["-o", "out.xyz"], ["out.xyz", ".csv"]),
-    "output-a-folder": (["-o", "folder.csv"], ["folder.csv is a folder"]),
+    "output-a-folder": (["-o", "many"], ["many is a folder, and holds in.csv"]),
+    "output-a-file": (["-o", "in.csv/"], ["in.csv is a file, not a folder"]),
+    "output-holds-the-input": (["-i", "many", "-o", "many"], ["many holds the input"]),
     "output-in-the-input-folder": (["-i", "many", "-o", "many/out.csv"], ["among the inputs"]),
     "output-is-input": (["-o", "in.csv"], ["in.csv is the input too"]),
     "output-is-input-another-way": (["-o", "folder.csv/../in.csv"], ["is the input too"]),

@@ -125,6 +125,32 @@ def rejects() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_a_null_in_a_required_column(name: str, rate: str, command: Command) -> None:
+    """A null where the model takes none is a bad row; the others are predicted as in a file without it."""
+    values = [[row, int(float(cells[1])), *map(float, (cells[0], *cells[2:]))] for row, cells in enumerate(rows())]
+    names = ("id", NAMES[1], NAMES[0], *NAMES[2:])
+    given = [[row[0], None if is_bad(row[0], rate) else row[1], *row[2:]] for row in values]
+    ran, expected = [], []
+    for source, lines in ((name, given), (f"good-{name}", [row for row in given if row[1] is not None])):
+        if name == "in.csv":
+            text = [",".join("" if cell is None else str(cell) for cell in row) for row in (names, *lines)]
+        else:
+            text = [json.dumps(dict(zip(names, row, strict=True))) for row in lines]
+        Path(source).write_text("".join(f"{line}\n" for line in text))
+        more = ("--cast", "sepal_width=long", "--on-error", "reject", "--max-rejects", "100%")
+        ran.append(command("-i", source, "-o", f"{source}.out.csv", *more))
+        expected.append(Path(f"{source}.out.csv").read_text() if lines or name == "in.csv" else "")
+    assert [0] * len(ran) == [one.code for one in ran], ran[0].err
+    assert expected[0].splitlines()[1:] == expected[1].splitlines()[1:]
+    told = Path(f"{name}.out.csv.rejects.jsonl")
+    records = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
+    first = 2 if name == "in.csv" else 1
+    assert [row + first for row in range(ROWS) if is_bad(row, rate)] == [one["line"] for one in records]
+    assert all(one["column"] == "sepal_width" and "null" in one["reason"] for one in records)
+
+
 def as_jsonl(bad: Callable[[int], bool]) -> bytes:
     made = []
     for row, cells in enumerate(rows()):

@@ -1,6 +1,7 @@
 """Bytes on disk: writes that are whole or not at all, digests, and paths that stay inside their folder."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 from foretell.errors import ModelUnreadable, UsageError
 
 _CHUNK = 1 << 20
+_HERE, _EXCHANGE = -100, 2
+"""Linux's AT_FDCWD and RENAME_EXCHANGE."""
 UNCOUNTED = "registered_model_meta"
 """What MLflow adds when it downloads a registered model: its name and version, which are no part of the model."""
 _META = re.compile(rb"(model_(name|version): ?[ -~]{0,1000}\n([ ]+[ -~]{0,1000}\n)*)+")
@@ -72,6 +75,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def swap(one: Path, other: Path) -> bool:
+    """Gives each of two the other's name, at once; False where the system cannot. Raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    rename = getattr(libc, "renameat2", None)
+    if rename is None:
+        return False
+    if not rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        return True
+    if (code := ctypes.get_errno()) in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code))
 
 
 def sync_tree(root: Path) -> None:

@@ -10,29 +10,29 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foretell.cells import NULLS, TextRules
+from foretell.cli.destination import ENDINGS, destination
 from foretell.cli.main import own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import say
-from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, OutputError, UsageError
+from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, UsageError
 from foretell.job.crew import opener
 from foretell.job.inputs import Inputs, expand
 from foretell.job.job import run
-from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Stdout
+from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output
 from foretell.job.rejects import NULL, REJECT, STOP
 from foretell.job.running import Limit, Running, Stop, Tally
 from foretell.job.work import Job
 from foretell.predictor import Predictor, load
 from foretell.strict_json import strict_json
-from foretell.tables import compression, formats
+from foretell.tables import formats
 from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import STDIN, Source, open_input
-from foretell.tables.formats import ARROW, ARROW_STREAM, Format
+from foretell.tables.formats import Format
 from foretell.tables.kept import ALL, NONE, Keep
 
 if TYPE_CHECKING:
@@ -51,7 +51,21 @@ if TYPE_CHECKING:
     "-o",
     "--output-path",
     default=STDIN,
-    help="Output file, its format by its ending, such as .parquet or .csv.gz; - or none for stdout.",
+    help="Output file, its format by its ending, such as .parquet or .csv.gz; or a folder of parts, such as out/; - or "
+    "none for stdout.",
+)
+@click.option(
+    "--output-format",
+    type=click.Choice(ENDINGS),
+    metavar="ENDING",
+    help="The output's format, such as parquet or csv.gz, else by its name's ending, else the input's.",
+)
+@click.option(
+    "--part-mb",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="In a folder, a part ends after so many MiB; packed text counts before it is packed by zstd.",
 )
 @click.option(
     "-t",
@@ -105,8 +119,7 @@ def predict(**given: Any) -> None:
     """
     source, target = given["input_path"], given["output_path"]
     paths = [] if source == STDIN else expand(source)
-    output_format = _check_output(target, source, paths, given["no_clobber"])
-    codec = compression.split(target)[1]
+    to = destination(given, source, paths)
     limit = _limit(given["max_rejects"])
     if given["on_error"] != STOP and target == STDIN:
         raise UsageError(f"--on-error {given['on_error']} writes bad rows beside the output", "Give a file: -o")
@@ -122,7 +135,7 @@ def predict(**given: Any) -> None:
         predictor = load_model(found, given)
         job = Job(
             input_format,
-            output_format or (ARROW_STREAM if input_format is ARROW else input_format),
+            to.format(input_format),
             given["proba"],
             _params(given["params"]),
             _keep(given["keep"]),
@@ -133,14 +146,14 @@ def predict(**given: Any) -> None:
                 given["encoding"],
                 _columns(given["no_header"], given["columns"]),
             ),
-            codec if codec == compression.BY_PART else None,
+            to.by_part,
             given["on_error"],
+            to.part,
         )
         again = partial(load, predictor.found, schema=given["schema"], cast=casts(given["cast"]))
         stop = Stop()
         running = Running(given["threads"] or 0, given["resume"], limit, stop, again, say=say)
-        whole = codec if codec != compression.BY_PART else None
-        out = Stdout(stdout.buffer) if target == STDIN else Output(Path(target), whole)
+        out = to.open(job.output_format, stdout.buffer)
         with closing(out), Inputs(paths or opened, opener(job, predictor)) as inputs, _stopped_by_signals(stop, paths):
             _tell_delimiter(inputs, job)
             try:
@@ -200,29 +213,6 @@ def _limit(said: str | None) -> Limit:
     except ValueError:
         pass
     raise UsageError(f"--max-rejects {said}: expected a number of rows, or a share", "For example: 100, or 0.5%")
-
-
-def _check_output(target: str, source: str, paths: list[str], no_clobber: bool) -> Format | None:
-    """All that can be known to be wrong with the output before any work is done."""
-    if target == STDIN:
-        return None
-    try:
-        fmt = formats.by_suffix(target, "output")
-    except FormatUnknown as error:
-        raise UsageError(error.message, error.hint) from error
-    path = Path(target)
-    if path.is_dir():
-        raise UsageError(f"{target} is a folder", "Give a file's name")
-    if not path.parent.is_dir():
-        raise OutputError(f"{target}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
-    if path.exists():
-        if no_clobber:
-            raise UsageError(f"{target} is there already, and --no-clobber was given")
-        if any(Path(one).exists() and Path(one).samefile(target) for one in paths):
-            raise UsageError(f"{target} is the input too", "Give the output another name")
-    if source != STDIN and Path(source).is_dir() and path.parent.samefile(source):
-        raise UsageError(f"{target} would be among the inputs of the next run", "Give it another folder")
-    return fmt
 
 
 def _input_format(content_type: str | None, paths: list[str], opened: Source) -> Format:

@@ -16,7 +16,7 @@ class Draft:
 
     def __init__(self, target: Path, path: Path, shown: Path) -> None:
         self._target = target
-        self._path = path
+        self.path = path
         self._shown = shown
         self._file = -1
         self.at = 0
@@ -28,13 +28,13 @@ class Draft:
     def open(self, at: int) -> None:
         """Opens it, to go on after so many bytes; what stands there later is dropped."""
         with self._errors():
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             os.ftruncate(self._file, at)
         self.at = at
 
     def size(self) -> int:
         try:
-            return self._path.lstat().st_size
+            return self.path.lstat().st_size
         except OSError:
             return 0
 
@@ -63,19 +63,15 @@ class Draft:
         with self._errors(), contextlib.suppress(FileNotFoundError):
             os.fchmod(self._file, self._target.stat().st_mode & 0o777)
 
-    def put_in_place(self) -> None:
+    def put_in_place(self, place: Path) -> None:
         """Once it is there already, it stays."""
         self.close()
         with self._errors(), contextlib.suppress(FileNotFoundError):
-            self._path.replace(self._target)
+            self.path.replace(place)
 
     def remove(self) -> None:
         with contextlib.suppress(OSError):
-            self._path.unlink()
-
-    def remove_older(self) -> None:
-        with contextlib.suppress(OSError):
-            self._target.unlink()
+            self.path.unlink()
 
     def close(self) -> None:
         if self.is_open:

@@ -162,7 +162,9 @@ class _Run:
             self._watch.after(done.rows, self._ahead(self._tally.rows - was.resumed, tagged.read))
         if not self._writer.held:
             self._settle()
-            if self._target.due:
+            if self._target.full:
+                self._turn()
+            elif self._target.due:
                 self._commit()
 
     def _settle(self) -> None:
@@ -180,6 +182,14 @@ class _Run:
     def _commit(self) -> None:
         self._target.commit(self._point)
         self._marks += len(self._point.marks)
+        self._point = self._commit_of()
+
+    def _turn(self) -> None:
+        """Ends a part of the output; another begins."""
+        self._target.write(self._writer.end())
+        self._writer, self._marks = self._writer.following(), 0
+        self._target.turn(self._commit_of())
+        self._marks = len(self._writer.marks)
         self._point = self._commit_of()
 
     def _leave(self) -> None:
@@ -221,7 +231,8 @@ def _options(job: Job) -> dict[str, Any]:
     """What of the job its output depends on, by the options' names."""
     return {
         "content_type": job.input_format.name,
-        "output_path": [*job.output_format.suffixes, job.codec],
+        "output_format": [*job.output_format.suffixes, job.codec],
+        "part_mb": job.part,
         "proba": job.proba,
         "params": job.params,
         "keep": None if job.keep.names is None else list(job.keep.names),

@@ -34,7 +34,8 @@ class Runner(msgspec.Struct, frozen=True, tag="run"):
 
 class Commit(msgspec.Struct, frozen=True, tag="done"):
     """What is durable. position: in the input. rows: that were read. output, rejects: bytes. marks: the writer's new
-    ones. engine: what predicted, and whether that is the model's own library."""
+    ones. engine: what predicted, and whether that is the model's own library. whole: sizes of the parts that have ended
+    since the commit before; output and marks are then of the part after them."""
 
     position: list[int]
     rows: int
@@ -44,6 +45,7 @@ class Commit(msgspec.Struct, frozen=True, tag="done"):
     marks: list[bytes]
     engine: str
     native: bool
+    whole: list[int] = []
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
@@ -59,7 +61,8 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 class Journal:
     """The journal of one output, held by this process alone. Raises OutputError where another one holds it.
 
-    head: what was begun. last: the newest commit. marks: the writer's, of all commits. ended: whether it was complete.
+    head: what was begun. last: the newest commit. marks: the writer's, of all commits. whole: the sizes of the parts
+    that have ended. ended: whether it was complete.
     """
 
     def __init__(self, path: Path, output: Path) -> None:
@@ -69,6 +72,7 @@ class Journal:
         self.head: Head | None = None
         self.last: Commit | None = None
         self.marks: list[bytes] = []
+        self.whole: list[int] = []
         self.ended = False
         self._read()
         self._truncate()
@@ -76,7 +80,7 @@ class Journal:
 
     def begin(self, pins: dict[str, Any]) -> None:
         """Starts over."""
-        self.head, self.last, self.marks, self.ended = Head(pins), None, [], False
+        self.head, self.last, self.marks, self.whole, self.ended = Head(pins), None, [], [], False
         self._end = 0
         self._truncate()
         self._append(self.head)
@@ -137,7 +141,8 @@ class Journal:
             self.head = record
         elif isinstance(record, Commit):
             self.last = record
-            self.marks += record.marks
+            self.marks = record.marks if record.whole else self.marks + record.marks
+            self.whole = self.whole + record.whole
         elif isinstance(record, End):
             self.last, self.ended = record.last, True
 

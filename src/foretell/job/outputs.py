@@ -1,5 +1,6 @@
 """Where predictions go: a file that appears whole or not at all and that a later run can take up, or stdout."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from foretell.errors import OutputError, UsageError
 from foretell.job import pins as pinned
 from foretell.job.drafts import Draft
 from foretell.job.journal import Commit, Journal
+from foretell.job.one_file import Body, OneFile
 from foretell.storage import sync_folder
-from foretell.tables.compression import pack_whole
 
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 << 20, 2.0
 AUTO, REQUIRE, NEVER = "auto", "require", "never"
@@ -45,8 +46,17 @@ class Target(Protocol):
         """Whether what was written is worth a commit."""
         ...
 
+    @property
+    def full(self) -> bool:
+        """Whether another part should begin."""
+        ...
+
     def commit(self, commit: Commit) -> None:
         """Makes durable all that was written; its bytes are counted here."""
+        ...
+
+    def turn(self, commit: Commit) -> None:
+        """Ends a part, and commits that."""
         ...
 
     def finish(self, last: Commit) -> None:
@@ -61,17 +71,13 @@ class Target(Protocol):
 class Output:
     """A file that appears under its name when it is complete, and not before; what was there stays until then.
 
-    It grows as a draft beside its target; a journal tells how much of it counts. codec: what it is packed with in the
-    end, as a whole.
+    It grows as a draft beside its target; a journal tells how much of it counts. body: what grows, if not one file.
     """
 
-    def __init__(self, path: Path, codec: str | None = None) -> None:
+    def __init__(self, path: Path, body: Body | None = None) -> None:
         self.path = path
-        target = path.resolve()
-        self._folder = target.parent
-        self._draft = Draft(target, target.with_name(f".{target.name}.draft"), path)
-        self._codec = codec
-        self._packed = Draft(target, target.with_name(f".{target.name}.packed.draft"), path)
+        target = self._target = path.resolve()
+        self._body = body or OneFile(path)
         rejects = rejects_of(target)
         self._rejects = Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
         self._journal = Journal(target.with_name(f".{target.name}.journal"), path)
@@ -91,20 +97,20 @@ class Output:
             if why and resume == AUTO:
                 say(f"starting over: {why}")
             self._journal.begin(pins)
-            self._draft.open(0)
+            self._body.open(0, [])
             self._rejects.remove()
             return None
         standing = Standing(last, list(self._journal.marks), ended)
         if ended:
             self._put_in_place(last)
             return standing
-        self._draft.open(last.output)
+        self._body.open(last.output, self._journal.whole)
         if last.rejects:
             self._rejects.open(last.rejects)
         return standing
 
     def write(self, data: bytes) -> None:
-        self._draft.write(data)
+        self._body.write(data)
         self._bytes += len(data)
 
     def reject(self, data: bytes) -> None:
@@ -116,33 +122,37 @@ class Output:
     def due(self) -> bool:
         return self._bytes >= _COMMIT_BYTES or (self._bytes > 0 and time.monotonic() - self._since >= _COMMIT_SECONDS)
 
+    @property
+    def full(self) -> bool:
+        return self._body.full
+
+    def turn(self, commit: Commit) -> None:
+        self._body.turn()
+        self.commit(commit)
+
     def commit(self, commit: Commit) -> None:
         self._sync(os.fdatasync)
         if not self._named:
             self._sync_folder()
             self._named = True
         self._journal.commit(self._counted(commit))
+        self._body.committed()
         self._bytes, self._since = 0, time.monotonic()
 
     def finish(self, last: Commit) -> None:
-        if self._codec:
-            self._packed.open(0)
-            for piece in pack_whole(self._draft.content(), self._codec):
-                self._packed.write(piece)
-        self._final.take_mode()
+        self._body.seal()
         self._sync(os.fsync)
-        self._journal.end(self._counted(last))
-        self._put_in_place(self._counted(last))
+        last = self._counted(last)
+        self._journal.end(last)
+        self._put_in_place(last)
 
     def close(self) -> None:
-        self._draft.close()
+        begun = self._journal.last is not None
+        self._body.close(keep=begun)
         self._rejects.close()
-        if self._journal.last is None:
-            self._draft.remove()
+        if not begun:
             self._rejects.remove()
             self._journal.remove()
-        self._packed.close()
-        self._packed.remove()
         self._journal.close()
 
     @property
@@ -150,47 +160,42 @@ class Output:
         """Whether a later run can go on."""
         return self._journal.last is not None
 
-    @property
-    def _final(self) -> "Draft":
-        return self._packed if self._codec else self._draft
-
     def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: bool) -> str:
         """Why what was begun is of no use; empty where it is, or where nothing was."""
         if last is None or self._journal.head is None:
             return ""
         if why := pinned.difference(self._journal.head.pins, pins, last):
             return why
-        if not ended and self._draft.size() < last.output:
+        if not ended and self._body.lost(last.output, self._journal.whole):
             return "its draft is gone, or cut short"
         return "its rejects are gone, or cut short" if not ended and self._rejects.size() < last.rejects else ""
 
     def _counted(self, commit: Commit) -> Commit:
-        return msgspec.structs.replace(commit, output=self._draft.at, rejects=self._rejects.at)
+        body = self._body
+        return msgspec.structs.replace(commit, output=body.at, rejects=self._rejects.at, whole=body.ended)
 
     def _sync(self, by: Callable[[int], None]) -> None:
         """A draft that could not be made durable is not tried again: what the system lost is not known."""
         if self._lost:
             raise OutputError(f"{self.path} cannot be written: an earlier write was lost")
         self._lost = True
-        for draft in (self._draft, self._rejects, self._packed):
-            draft.sync(by)
+        self._body.sync(by)
+        self._rejects.sync(by)
         self._lost = False
 
     def _put_in_place(self, last: Commit) -> None:
         if last.rejects:
-            self._rejects.put_in_place()
+            self._rejects.put_in_place(rejects_of(self._target))
         elif last.rejected == 0:
-            self._rejects.remove_older()
-        self._final.put_in_place()
-        if self._codec:
-            self._draft.close()
-            self._draft.remove()
+            with contextlib.suppress(OSError):
+                rejects_of(self._target).unlink()
+        self._body.put_in_place(self._target)
         self._sync_folder()
         self._journal.remove()
 
     def _sync_folder(self) -> None:
         try:
-            sync_folder(self._folder)
+            sync_folder(self._target.parent)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -203,7 +208,7 @@ def rejects_of(path: Path) -> Path:
 class Stdout:
     """Standard output, which nothing can be taken back from. A reader that left is no error."""
 
-    due = False
+    due = full = False
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -221,6 +226,9 @@ class Stdout:
 
     def commit(self, commit: Commit) -> None:
         """Nothing can be gone on with."""
+
+    def turn(self, commit: Commit) -> None:
+        """There is just one part."""
 
     def finish(self, last: Commit) -> None:
         self._stream.flush()

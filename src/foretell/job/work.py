@@ -20,7 +20,7 @@ from foretell.tables.writer import Part, Writer
 @dataclass(frozen=True)
 class Job:
     """What to do. params: as given, not yet checked. prediction: the name of the predictions' column. on_error: what
-    happens to a bad row: "stop", "reject" or "null"."""
+    happens to a bad row: "stop", "reject" or "null". part: bytes of a part, where the output is a folder of them."""
 
     input_format: Format
     output_format: Format
@@ -31,6 +31,7 @@ class Job:
     options: CsvOptions = CsvOptions()
     codec: str | None = None
     on_error: str = STOP
+    part: int | None = None
 
 
 @dataclass(frozen=True)

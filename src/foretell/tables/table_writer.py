@@ -55,15 +55,14 @@ class TableWriter:
 
     def add(self, part: Part) -> bytes:
         assert part.batch is not None  # noqa: S101
-        opening = b""
         if self._schema is None:
             self._schema = part.batch.schema
             self.marks.append(self._schema.serialize().to_pybytes())
-            opening = self._out(self._made(lambda: self._container.opening(part.batch.schema)))
         elif part.names != self._schema.names:
             raise PredictionError(
                 f"the model first answered with {listed(self._schema.names)}, and then with {listed(part.names)}"
             )
+        opening = b"" if self._at else self._out(self._made(lambda: self._container.opening(self._schema)))
         self._gathered.append(pa.record_batch(self._as_before(part.batch.columns), schema=self._schema))
         full = sum(batch.num_rows for batch in self._gathered) >= _GROUP_ROWS
         if full or sum(batch.nbytes for batch in self._gathered) >= _GROUP_BYTES:
@@ -75,9 +74,15 @@ class TableWriter:
         self._schema = pa.ipc.read_schema(pa.py_buffer(marks[0])) if marks else None
 
     def end(self) -> bytes:
-        assert self._schema is not None  # noqa: S101
+        if self._schema is None or not self._at:
+            return b""
         last = self._group()
         return last + self._container.closing(self._schema, self.marks[1:], self._at)
+
+    def following(self) -> "TableWriter":
+        other = TableWriter(self._prediction, self._container)
+        other.resume(self.marks[:1], 0)
+        return other
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
         return self.add(self.part(kept, answers))

@@ -36,6 +36,7 @@ class TextWriter:
         self._spelling = spelling
         self._codec = codec
         self._names: list[str] | None = None
+        self._opened = False
         self._any = False
 
     def part(self, kept: Kept, answers: Answers, spread: list[int | None] | None = None) -> Part:
@@ -43,15 +44,15 @@ class TextWriter:
         return Part(len(answers) if spread is None else len(spread), names, self._packed(data))
 
     def add(self, part: Part) -> bytes:
-        before = b""
         if self._names is None:
             self._names = part.names
             self.marks.append(json.dumps(part.names).encode())
-            before = self._spelling.opening(part.names)
         elif part.names != self._names:
             raise PredictionError(
                 f"the model first answered with {listed(self._names)}, and then with {listed(part.names)}"
             )
+        before = b"" if self._opened else self._spelling.opening(part.names)
+        self._opened = True
         if self._any and part.rows:
             before += self._spelling.between
         if part.rows and not self._any:
@@ -62,10 +63,16 @@ class TextWriter:
     def resume(self, marks: list[bytes], at: int) -> None:
         self.marks = list(marks)
         self._names = json.loads(marks[0]) if marks else None
+        self._opened = at > 0
         self._any = len(marks) > 1
 
     def end(self) -> bytes:
-        return self._packed(self._spelling.closing())
+        return self._packed(self._spelling.closing()) if self._opened else b""
+
+    def following(self) -> "TextWriter":
+        other = TextWriter(self._spelling, self._codec)
+        other.resume(self.marks[:1], 0)
+        return other
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
         return self.add(self.part(kept, answers))

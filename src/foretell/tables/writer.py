@@ -44,7 +44,12 @@ class Writer(Protocol):
         ...
 
     def end(self) -> bytes:
-        """The last bytes. Some part was added before, be it without rows."""
+        """The last bytes. Some part was added before, be it without rows; without one, and of a writer that follows on
+        another, there are none."""
+        ...
+
+    def following(self) -> "Writer":
+        """A writer of another output with the same columns; marks tell of these already."""
         ...
 
     def rows(self, kept: Kept, answers: Answers) -> bytes:
