@@ -146,7 +146,7 @@ def test_says_the_promised_line_on_stdout_and_nothing_else(models: Path) -> None
         pytest.param(["-w", "2"], id="workers"),
         pytest.param(["-h", "localhost"], id="localhost"),
         pytest.param(["-h", "127.0.0.2"], id="another-address"),
-        pytest.param(["-h", "0.0.0.0"], id="every-address"),
+        pytest.param(["-h", "0.0.0.0", "--insecure"], id="every-address"),
     ],
 )
 def test_prints_a_curl_line_that_works(models: Path, options: list[str]) -> None:
@@ -207,7 +207,7 @@ def test_a_busy_port_ends_the_command_with_a_free_one(forest: Server, models: Pa
 
 def test_notes_that_other_machines_can_ask(models: Path) -> None:
     """Listening on every address is possible, and said; the machine's own are not worth a word."""
-    with started(model_path(models, "onnx"), "-h", "0.0.0.0") as server:
+    with started(model_path(models, "onnx"), "-h", "0.0.0.0", "--insecure") as server:
         assert (200, ANSWER) == answer(sent(server.port, DATA))
     assert ["note: 0.0.0.0 can be reached"] == [line[:28] for line in server.said if "other machines" in line]
 

@@ -40,6 +40,7 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.url = b""
         self._gate = gate
         self._certified = False
         self._door: Door = self.config.app.door  # type: ignore[union-attr]
