@@ -5,6 +5,7 @@ import http.client
 import io
 import itertools
 import json
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,10 +30,18 @@ class Account:
 
 class Load:
     """count clients with unique rows for a model of doubles. body: a request's by its number; expected: its answer's.
-    retry: whether a request that got no answer is sent once more. It ends when `ended` is set, or nobody listens."""
+    retry: whether a request that got no answer is sent once more. tls: to speak it. It ends when `ended` is set, or
+    nobody listens."""
 
     def __init__(
-        self, port: int, count: int, body: Callable[[int], bytes], expected: Callable[[int], bytes], *, retry: bool
+        self,
+        port: int,
+        count: int,
+        body: Callable[[int], bytes],
+        expected: Callable[[int], bytes],
+        *,
+        retry: bool,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.account = Account()
         self.ended = asyncio.Event()
@@ -41,6 +50,7 @@ class Load:
         self._body = body
         self._expected = expected
         self._retry = retry
+        self._tls = tls
         self._numbers = itertools.count()
         self._enough = asyncio.Condition()
 
@@ -60,7 +70,7 @@ class Load:
             for attempt in range(2 if self._retry else 1):
                 try:
                     if connection is None:
-                        connection = await Connection.open(self._port)
+                        connection = await Connection.open(self._port, self._tls)
                     status, answer, kept = await connection.ask(self._body(number))
                 except ConnectionRefusedError:
                     self.account.refused += 1
@@ -96,8 +106,8 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, tls: ssl.SSLContext | None = None) -> "Connection":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls))
 
     async def ask(self, body: bytes, headers: bytes = b"") -> tuple[int, bytes, bool]:
         """The answer's status and body, and whether the connection is kept. Raises ConnectionError, EOFError."""
