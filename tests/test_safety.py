@@ -200,6 +200,14 @@ def test_each_role_opens_its_routes(guarded: Guarded, path: str, admin: bool, st
     assert statuses == {role: guarded.ask(path, guarded.held.get(role, ""), admin=admin).status for role in statuses}
 
 
+def test_what_one_port_lets_in_another_may_not(guarded: Guarded) -> None:
+    """The very request that the server has just answered is no request at its other port."""
+    key = guarded.held["predict"]
+    asked = [guarded.post(key).status for _ in range(3)]
+    there = guarded.ask("/invocations", key, method="POST", admin=True).status
+    assert ([200] * 3, 404) == (asked, there)
+
+
 def test_is_refused_before_its_body_is_read(guarded: Guarded) -> None:
     """Whoever has no key is told while the body is still to come, and the connection ends."""
     with (
@@ -298,6 +306,8 @@ def test_certified_clients_lose_nothing_when_it_stops(authority: Authority, tmp_
         return load
 
     with serving("--trust", "-m", scripted_model(tmp_path / "scripted"), *files, *more, *options) as server:
+        known = Guarded(server, tmp_path, authority.client(authority.issue("client")), {}, 0)
+        asked = [known.post().status for _ in range(3)]
         nobody = Guarded(server, tmp_path, authority.client(), {}, 0)
         refused, probe = nobody.post().status, nobody.ask("/ping").status
         stranger = Guarded(server, tmp_path, authority.client(other.issue("stranger")), {}, 0)
@@ -308,7 +318,7 @@ def test_certified_clients_lose_nothing_when_it_stops(authority: Authority, tmp_
             assert silent.recv(1) == b""
         account = asyncio.run(drive(server)).account
         code = server.process.wait(PATIENCE)
-    assert (403, 200) == (refused, probe)
+    assert ([400] * 3, 403, 200) == (asked, refused, probe)
     assert (0, 0, 0, 0, 8) == (account.wrong, account.lost, account.reset, code, account.refused)
     assert {200} == set(account.statuses)
     assert [] == [line for line in server.lines if "Traceback" in line or "eof_received" in line]

@@ -63,7 +63,7 @@ class AccessLog:
                 id=exchange.request_id.decode("latin-1"),
                 model=meter.model,
                 version=meter.version,
-                method="POST",
+                method=exchange.method,
                 path=exchange.path.decode("latin-1"),
                 status=reply.status,
                 bytes=len(reply.body),

@@ -44,6 +44,7 @@ class Exchange:
     """
 
     path = b""
+    method = "POST"
     content_type = b""
     accept = b""
     encoding = b""

@@ -289,6 +289,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         if exchange is None or exchange.reply is not None:
             exchange = Exchange(self._door.main, b"", monotonic())
             exchange.path = self.url.partition(b"?")[0]
+            exchange.method = self.parser.get_method().decode("latin-1") if self.url else "-"
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None
