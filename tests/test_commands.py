@@ -370,12 +370,12 @@ def test_help_opens_with_when_to_use_which_way() -> None:
 
 
 def test_help_lists_the_groups() -> None:
-    """`foretell --help` names the three groups with a line each."""
+    """`foretell --help` names its groups with a line each."""
     ran = foretell("--help")
     assert (0, "") == (ran.code, ran.err)
     lines = ran.out.splitlines()
     rows = [line.split(maxsplit=1) for line in lines[lines.index("Commands:") + 1 :]]
-    assert ["models", "registry", "demo"] == [name for name, _ in rows]
+    assert ["models", "registry", "keys", "demo"] == [name for name, _ in rows]
     assert all(line.endswith(".") for _, line in rows)
 
 
