@@ -13,6 +13,7 @@ MAX_LINES = 320
 
 FLOORS = [
     {"cli"},
+    {"compare"},
     {"job", "serve", "frames"},
     {"compiler"},
     {"predictor", "environment", "conversion"},
