@@ -156,12 +156,18 @@ class Batcher:
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
-    def submit(self, waiting: Waiting) -> None:
-        """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
+    def check_room(self) -> None:
+        """Raises Overloaded where no request can be taken now."""
         if self._count >= self._most:
             raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly", full="queue_full")
+        if self.running and self.hung:
+            raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
+
+    def submit(self, waiting: Waiting) -> None:
+        """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
+        self.check_room()
         batch = waiting.batch
-        if batch.uniform and waiting.call is self._usual:
+        if not batch.shapes and waiting.call is self._usual:
             self._usual_line.append(waiting)
         else:
             self._lines[waiting.call, batch.shapes].append(waiting)

@@ -6,6 +6,8 @@ import secrets
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from foretell.serve.head import Head
+
 if TYPE_CHECKING:
     from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
@@ -36,22 +38,15 @@ class Trail(NamedTuple):
 
 
 class Exchange:
-    """A request as it came, and what becomes of it. What most requests do not bring has its default in the class.
+    """A request as it came, and what becomes of it. What most requests do not have has its default in the class.
 
-    path: its target's, as it came. started: when its head had come. seconds: that it may take from when it has come
-    whole, until deadline. size: bytes of the body so far. waiting: its rows on their way. trail: what became of them,
-    where somebody wants to know. abandoned: whether its client has gone.
+    started: when its head had come. seconds: that it may take from when it has come
+    whole, until deadline. body: what came of it. size: its bytes so far. waiting: its rows on their way.
+    trail: what became of them, where somebody wants to know. abandoned: whether its client has gone.
     """
 
-    path = b""
-    method = "POST"
-    content_type = b""
-    accept = b""
-    encoding = b""
-    expect = b""
     request_id = b""
-    patience = b""
-    deadline = 0.0
+    seconds = deadline = 0.0
     size = 0
     expects = False
     keep_alive = True
@@ -60,10 +55,9 @@ class Exchange:
     waiting: "Waiting | None" = None
     trail: Trail | None = None
 
-    def __init__(self, service: "Service", query: bytes, started: float) -> None:
+    def __init__(self, service: "Service", head: Head, started: float) -> None:
         self.service = service
-        self.query = query
-        self.seconds = service.limits.timeout
+        self.head = head
         self.started = started
         self.body: list[bytes] = []
 
@@ -101,7 +95,7 @@ class Heads:
         if start is None:
             start = self._starts[key] = self._start(*key)
         end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
-        body, given = reply.body, request_id(exchange.request_id)
+        body, given = reply.body, request_id(exchange.head.request_id)
         exchange.request_id = given
         return b"%b%b\r\ncontent-length: %d%b%b" % (start, given, len(body), end, body)
 

@@ -8,7 +8,7 @@ from time import monotonic
 import numpy as np
 
 from foretell.batch import Answers, Call, Output
-from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError, UsageError
+from foretell.errors import DeadlineExceeded, ForetellError, PredictionError, UsageError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
@@ -90,13 +90,14 @@ class Service:
 
     def invoke(self, exchange: Exchange, done: Done) -> None:
         """Answers one request by calling done, on the loop, at once or later."""
+        head, began = exchange.head, monotonic()
         try:
-            if self._batcher.running and self._batcher.hung:
-                raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
-            if exchange.patience:
-                exchange.seconds = patience(exchange, self.limits.timeout)
-            exchange.deadline = monotonic() + exchange.seconds
-            wish = self._wishes.of(exchange)
+            self._batcher.check_room()
+            exchange.seconds = patience(head, self.limits.timeout) if head.patience else self.limits.timeout
+            exchange.deadline = began + exchange.seconds
+            wish = head.wish
+            if wish is None:
+                wish = head.wish = self._wishes.of(head, exchange.body)
             body = exchange.take_body()
             if wish.codec or len(body) > _LARGE:
                 self._desk.run(partial(self._read, body, wish), partial(self._submit, exchange, done))
