@@ -10,6 +10,7 @@ import numpy as np
 
 Tuples = list[tuple[Any, ...]]
 
+_new = object.__new__
 _MAX_FLAT = 64
 """So many values a row are a column each; more are one nested cell."""
 
@@ -23,23 +24,33 @@ class Batch:
 
     __slots__ = ("_build", "_columns", "_matrix", "_tuples", "rows")
     _build: "Callable[[Tuples], Batch]"
+    _tuples: Tuples | None
 
     def __init__(self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None) -> None:
         self.rows = rows
         self._columns = columns
         self._matrix = matrix
-        self._tuples: Tuples | None = None
+        self._tuples = None
 
     @staticmethod
     def later(tuples: Tuples, build: "Callable[[Tuples], Batch]") -> "Batch":
         """Rows of scalars as Python tuples, of which build makes arrays on demand: of many such batches that are joined
         in one go. It must not fail."""
-        batch = Batch(len(tuples))
-        batch._tuples, batch._build = tuples, build
+        batch = _new(Batch)
+        batch.rows = len(tuples)
+        batch._columns = batch._matrix = None
+        batch._tuples = tuples
+        batch._build = build
         return batch
 
     def __len__(self) -> int:
         return self.rows
+
+    def settled(self) -> "Batch":
+        """The same, its arrays made."""
+        if self._tuples is not None:
+            self._settle(self._tuples)
+        return self
 
     @property
     def columns(self) -> list[np.ndarray]:

@@ -3,14 +3,18 @@
 import http
 import re
 import secrets
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from foretell.serve.head import Head
 
 if TYPE_CHECKING:
     from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
+    from foretell.serve.protocols import Ask
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
@@ -19,8 +23,10 @@ _STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for st
 _PREFIX = secrets.token_hex(6).encode()
 _numbers = count(1)
 
+Done = Callable[["Exchange", "Reply"], None]
 
-class Reply(NamedTuple):
+
+class Reply(msgspec.Struct, frozen=True):
     """An answer to a request. note: for logs and counts, the error's code, or what is full."""
 
     status: int
@@ -29,7 +35,7 @@ class Reply(NamedTuple):
     note: str = ""
 
 
-class Trail(NamedTuple):
+class Trail(msgspec.Struct, frozen=True):
     """What became of a request's rows: how many there are, since when they waited, and the call that answered them."""
 
     rows: int
@@ -37,34 +43,32 @@ class Trail(NamedTuple):
     turn: "Turn | None"
 
 
-class Exchange:
-    """A request as it came, and what becomes of it. What most requests do not have has its default in the class.
+class Exchange(msgspec.Struct, eq=False):
+    """A request as it came, and what becomes of it. A Struct, for which it takes half the time to be made.
 
-    started: when its head had come. seconds: that it may take from when it has come
-    whole, until deadline. body: what came of it. size: its bytes so far. waiting: its rows on their way.
-    trail: what became of them, where somebody wants to know. abandoned: whether its client has gone.
+    started: when its head had come. done: called with its reply. size: bytes of its body at hand, parts: those that
+    came in pieces. ask: the body, read. waiting: its rows on their way. trail: what became of them, where somebody
+    wants to know. abandoned: whether its client has gone.
     """
 
-    request_id = b""
-    seconds = deadline = 0.0
-    size = 0
-    expects = False
-    keep_alive = True
-    abandoned = False
+    service: "Service"
+    head: Head
+    started: float
+    done: "Done"
+    size: int = 0
+    parts: list[bytes] | None = None
+    expects: bool = False
+    keep_alive: bool = True
+    abandoned: bool = False
     reply: Reply | None = None
+    ask: "Ask" = None  # type: ignore[assignment]
     waiting: "Waiting | None" = None
     trail: Trail | None = None
 
-    def __init__(self, service: "Service", head: Head, started: float) -> None:
-        self.service = service
-        self.head = head
-        self.started = started
-        self.body: list[bytes] = []
-
     def take_body(self) -> bytes:
-        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
-        self.body = []
-        return body
+        """The parts as one."""
+        parts, self.parts = self.parts, None
+        return b"" if not parts else parts[0] if len(parts) == 1 else b"".join(parts)
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more."""
@@ -85,18 +89,19 @@ class Heads:
         self._common: list[tuple[bytes, bytes]] = []
         self._starts: dict[tuple[int, str, bytes], bytes] = {}
 
-    def reply(self, exchange: Exchange, reply: Reply, common: list[tuple[bytes, bytes]], close: bool) -> bytes:
-        """common: headers of every response, a new list whenever they change."""
+    def reply(
+        self, service: "Service", reply: Reply, given: bytes, common: list[tuple[bytes, bytes]], close: bool
+    ) -> bytes:
+        """given: the request's id. common: headers of every response, a new list whenever they change."""
         if common is not self._common:
             self._common = common
             self._starts.clear()
-        key = (reply.status, reply.content_type, exchange.service.version)
+        key = (reply.status, reply.content_type, service.version)
         start = self._starts.get(key)
         if start is None:
             start = self._starts[key] = self._start(*key)
         end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
-        body, given = reply.body, request_id(exchange.head.request_id)
-        exchange.request_id = given
+        body = reply.body
         return b"%b%b\r\ncontent-length: %d%b%b" % (start, given, len(body), end, body)
 
     def _start(self, status: int, content_type: str, version: bytes) -> bytes:

@@ -3,6 +3,9 @@ and again, and the same bytes say the same."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+import httptools
 
 if TYPE_CHECKING:
     from foretell.serve.headers import Wish
@@ -72,6 +75,14 @@ def without_upgrade(method: bytes, url: bytes, version: str, headers: list[tuple
     """The same head without the offer to speak another protocol."""
     lines = [b"%b: %b" % pair for pair in headers if pair[0] not in _UPGRADES]
     return b"\r\n".join([b"%b %b HTTP/%b" % (method, url, version.encode()), *lines, b"", b""])
+
+
+def plain_path(url: bytes) -> bytes:
+    """The path of a target that names its host too, or is percent-encoded."""
+    try:
+        return unquote_to_bytes(httptools.parse_url(url).path or b"")
+    except httptools.HttpParserInvalidURLError:
+        return b""
 
 
 class Familiar(dict[bytes, Head]):

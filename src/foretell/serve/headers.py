@@ -32,13 +32,13 @@ class Wishes:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes, bytes, bytes], Wish] = {}
 
-    def of(self, head: Head, body: list[bytes]) -> Wish:
+    def of(self, head: Head, body: bytes) -> Wish:
         """Raises FormatUnknown, FormWrong."""
         key = (head.content_type, head.accept, head.encoding, head.query)
         wish = self._known.get(key)
         if wish is None:
             kind, accept, encoding, query = (part.decode("latin-1") for part in key)
-            given = _format(kind, body[0][:64] if body else b"")
+            given = _format(kind, body[:64])
             wish = Wish(given, codec(encoding), _accepted(accept), _proba(query), _has_header(kind))
             if len(self._known) < _MOST_KNOWN:
                 self._known[key] = wish

@@ -5,9 +5,9 @@ import asyncio
 import socket
 from time import monotonic
 from typing import Any, NoReturn
-from urllib.parse import unquote_to_bytes
 
 import httptools
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from foretell.errors import ForetellError, InputUnreadable, Overloaded
@@ -15,7 +15,7 @@ from foretell.serve.clocks import Late, Phase, Watch
 from foretell.serve.door import Door
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.gate import Gate
-from foretell.serve.head import END, Familiar, Head, without_upgrade
+from foretell.serve.head import END, Familiar, Head, plain_path, without_upgrade
 from foretell.serve.kinds import Kind, kind_of
 from foretell.serve.line import Deferred, Line
 from foretell.serve.problems import head_too_large, problem, refusal, too_large
@@ -23,11 +23,15 @@ from foretell.serve.problems import head_too_large, problem, refusal, too_large
 _MAX_TARGET = 16 << 10
 _FRAMING = 16
 """So many times its body a request in chunks may be on the wire."""
+_NOTHING = Phase.NOTHING
 _CONTINUE = b"100-continue"
 
 
 class InvocationsProtocol(HttpToolsProtocol):
     """A connection. `config.app` is the ASGI app, and carries the door. gate: of the port that it came to."""
+
+    # Beside what the base class has, these would be more than Python looks up quickly.
+    __slots__ = ("_chunk", "_door", "_familiar", "_fed", "_gate", "_heard", "_hot", "_line", "_offered", "_watch")
 
     def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -127,13 +131,12 @@ class InvocationsProtocol(HttpToolsProtocol):
         service = door.hot.get(head.path)
         if service is None or door.held + head.size > door.limits.in_flight:
             return False
-        self._watch.phase = Phase.NOTHING
-        exchange = Exchange(service, head, monotonic())
-        exchange.body.append(body)
-        exchange.size = head.size
+        self._watch.phase = _NOTHING
+        now = monotonic()
+        exchange = Exchange(service, head, now, line.reply, head.size)
         door.held += head.size
         line.append(exchange)
-        service.invoke(exchange, line.reply)
+        service.invoke(exchange, body, now)
         return True
 
     def _feed(self, data: bytes) -> None:
@@ -181,16 +184,16 @@ class InvocationsProtocol(HttpToolsProtocol):
         service = self._door.hot.get(path)
         kind = Kind.PREDICT
         if service is None:
-            path = _plain_path(self.url)
+            path = plain_path(self.url)
             service = self._door.hot.get(path)
             kind = kind_of(path)
         method = parser.get_method()
         admitted = self._gate.admit(kind, method, self.headers, certified=self._certified)
         if isinstance(admitted, Reply):
-            self._stop(admitted if method != b"HEAD" else admitted._replace(body=b""))
+            self._stop(admitted if method != b"HEAD" else msgspec.structs.replace(admitted, body=b""))
         if service is not None and method == b"POST":
             head = Head(path, query).read(self.headers, parser.get_http_version())
-            self._begin(Exchange(service, head, monotonic()))
+            self._begin(Exchange(service, head, monotonic(), self._line.reply))
         else:
             self._defer()
 
@@ -207,7 +210,10 @@ class InvocationsProtocol(HttpToolsProtocol):
             door, size = self._door, len(body)
             exchange.size += size
             door.held += size
-            exchange.body.append(body)
+            if exchange.parts is None:
+                exchange.parts = [body]
+            else:
+                exchange.parts.append(body)
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
@@ -229,7 +235,7 @@ class InvocationsProtocol(HttpToolsProtocol):
                 self._familiar = Familiar()
             elif not self._offered:
                 self._heard = exchange.head
-            exchange.service.invoke(exchange, self._line.reply)
+            exchange.service.invoke(exchange, exchange.take_body(), monotonic())
 
     def on_response_complete(self) -> None:
         self._line.first_done()
@@ -285,8 +291,9 @@ class InvocationsProtocol(HttpToolsProtocol):
     def _drop(self, exchange: Exchange, error: ForetellError) -> None:
         """Refuses a request whose body is not wanted."""
         exchange.keep_alive = False
-        exchange.body = []
-        self._line.reply(exchange, refusal(error))
+        exchange.parts = None
+        exchange.reply = refusal(error)
+        self._line.reply(exchange, exchange.reply)
 
     def _stop(self, reply: Reply) -> NoReturn:
         """Out of a parser's callback: refuses what it reads, and with it all that follows."""
@@ -299,17 +306,9 @@ class InvocationsProtocol(HttpToolsProtocol):
         if exchange is None or exchange.reply is not None:
             head = Head(self.url.partition(b"?")[0])
             head.method = self.parser.get_method().decode("latin-1") if self.url else "-"
-            exchange = Exchange(self._door.main, head, monotonic())
+            exchange = Exchange(self._door.main, head, monotonic(), self._line.reply)
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None
         self._line.deaf = True
         self._line.reply(exchange, reply)
-
-
-def _plain_path(url: bytes) -> bytes:
-    """The path of a target that names its host too, or is percent-encoded."""
-    try:
-        return unquote_to_bytes(httptools.parse_url(url).path or b"")
-    except httptools.HttpParserInvalidURLError:
-        return b""
