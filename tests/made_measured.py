@@ -1,8 +1,10 @@
 """A comparison's figures made by hand, for what reads them: advice, pages, changes."""
 
+import math
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from foretell.compare.measured import (
     Machine,
@@ -17,12 +19,13 @@ from foretell.compare.measured import (
     Step,
 )
 
-BUCKETS = 60
+BUCKETS = tuple(float(f"{10 ** (power / 10):.3g}") for power in range(-50, 21))
 
 
 def quantiles(p99: float, requests: int = 5000) -> Quantiles:
     """Latencies whose p99 is this, known to a tenth."""
-    counts = [round(requests * max(0, 12 - abs(at - 20)) / 144) for at in range(BUCKETS)]
+    latencies = np.random.default_rng(1).lognormal(math.log(p99 / 5), math.log(5) / 2.33, requests)
+    counts = np.bincount(np.searchsorted(BUCKETS, latencies), minlength=len(BUCKETS) + 1).tolist()
     return Quantiles(
         requests, p99 / 4, p99 / 5, p99 / 2, p99 / 1.5, p99, p99 * 2, p99 * 0.9, p99 * 1.1, p99 * 3, counts
     )
