@@ -2,58 +2,119 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from foretell.compare import units
 from foretell.compare.advice import Advice
 from foretell.compare.costs import JOBS, SERVERS, Speeds, jobs, replicas, speeds, steps
 from foretell.compare.frontier import AGES, RATES
 from foretell.compare.measured import Measured, Quantiles
-from foretell.compare.needs import Load, load
+from foretell.compare.needs import Needs, load
 from foretell.compare.svg import Chart, Pair, Scale
 from foretell.compare.units import DAY, HOUR
 
-_POINTS = 160
+_POINTS = 240
 _AGE_TICKS = (0.1, 1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
 
 
 def cost(measured: Measured, advice: Advice) -> str:
     """Cost a day of each way over the rows a day, on logarithmic scales, with the user's volume and the crossing."""
-    needs = advice.needs
-    given = load(needs) or Load(1e6 / DAY, 1e6 / DAY, ())
+    needs, given = advice.needs, load(advice.needs)
+    if given is None:
+        return ""
     batch = advice.way(JOBS)
-    refresh = (batch.refresh if batch else None) or needs.refresh or DAY
+    refresh = batch.refresh if batch else None
     speed, spread = speeds(measured, needs.slo, needs.job_overhead), given.peak / given.rate
     volume = given.rate * DAY
-    low, high = 10.0 ** math.floor(math.log10(volume) - 2), 10.0 ** math.ceil(math.log10(volume) + 2)
-    lines = {
-        JOBS: _costs(low, high, lambda rows: _jobs_cost(speed, rows, refresh, needs.keys)),
-        SERVERS: _costs(low, high, lambda rows: _servers_cost(speed, rows, spread)),
-    }
-    scale = (needs.price or 1.0) / HOUR
-    lines = {name: [(rows, each * scale) for rows, each in line] for name, line in lines.items()}
-    values = [each for line in lines.values() for _, each in line] or [1.0]
-    told = units.short if needs.price is None else units.money
-    chart = Chart(
-        "Cost a day over predictions a day",
-        Scale(low, high, "predictions a day", units.short),
-        Scale(min(values) / 2, max(values) * 3, "cost a day" if needs.price else "machine-hours a day", told),
-    )
-    if load(needs) is not None:
-        chart.upright(volume, "you")
-        chart.label(volume, chart.y.high, "you", "you", "middle")
-    for name, style in ((SERVERS, "served"), (JOBS, "batch")):
-        if lines[name]:
-            chart.line(lines[name], style)
-            rows, each = lines[name][-1]
-            named = name if name == SERVERS else f"batch, every {units.seconds(refresh)}"
-            chart.label(rows, each * _above(chart), named, style, "end")
     crossing = advice.crossing
-    if crossing is not None and crossing.rate is not None and low <= crossing.rate * DAY <= high:
+    met = crossing.rate * DAY if crossing is not None and crossing.rate else volume
+    low, high = (
+        10.0 ** round(math.log10(each) + more) for each, more in ((min(volume, met), -2), (max(volume, met), 2))
+    )
+    lines = {
+        SERVERS: _stairs(_line(low, high, lambda rows: _servers_cost(speed, rows / DAY, spread))),
+        JOBS: _line(low, high, lambda rows: _jobs_cost(speed, rows / DAY, refresh, needs.keys)),
+    }
+    names = {SERVERS: SERVERS, JOBS: f"batch, every {units.seconds(refresh or DAY)}"}
+    chart = _costs("predictions a day", low, high, lines, names, needs)
+    chart.upright(volume, "you")
+    chart.label(volume, chart.y.high, "you", "you", "middle")
+    if crossing is not None and crossing.rate:
         rows = crossing.rate * DAY
-        each = float(_servers_cost(speed, rows, spread) * scale)
+        each = _servers_cost(speed, crossing.rate, spread) * _unit(needs)
         chart.dot(rows, each, "cross", f"the same at {units.count(rows)} rows a day")
         chart.label(rows, each / _above(chart) ** 2, f"the same at {units.count(rows)} a day", "plain", "middle")
     return chart.drawn()
+
+
+def freshness(measured: Measured, advice: Advice) -> str:
+    """Cost a day of each way over the refresh, at the user's load: jobs are the dearer the more often they run."""
+    needs, given = advice.needs, load(advice.needs)
+    if given is None:
+        return ""
+    speed, even = speeds(measured, needs.slo, needs.job_overhead), advice.refresh_even
+    batch = advice.way(JOBS)
+    refresh = batch.refresh if batch else None
+    low, high = speed.start * 1.02, max(7 * DAY, (refresh or 0) * 3)
+    served = _servers_cost(speed, given.rate, given.peak / given.rate)
+    lines = {
+        SERVERS: _line(low, high, lambda _: served),
+        JOBS: _line(low, high, lambda each: _jobs_cost(speed, given.rate, each, needs.keys)),
+    }
+    chart = _costs("batch every", low, high, lines, {JOBS: JOBS}, needs, ticks=_AGE_TICKS)
+    if served:
+        late = even is not None and math.log(even / low) > math.log(high / low) / 2
+        at = served * _unit(needs) * _above(chart)
+        chart.label(low * 1.1 if late else high, at, SERVERS, "served", "start" if late else "end")
+    if refresh is not None:
+        chart.upright(refresh, "you")
+        chart.label(refresh, chart.y.high, "you", "you", "middle")
+    if even is not None and low <= even <= high and served:
+        chart.dot(even, served * _unit(needs), "cross", f"the same every {units.seconds(even)}")
+        at = served * _unit(needs) * _above(chart) ** 2
+        chart.label(even * 1.3, at, f"the same every {units.seconds(even)}", "plain")
+    return chart.drawn()
+
+
+def _costs(
+    name: str,
+    low: float,
+    high: float,
+    lines: dict[str, list[Pair]],
+    names: dict[str, str],
+    needs: Needs,
+    ticks: Sequence[float] = (),
+) -> Chart:
+    """The frame of a chart of costs, with a line a way, which bears its name."""
+    lines = {way: [(x, each * _unit(needs)) for x, each in line] for way, line in lines.items()}
+    values = [each for line in lines.values() for _, each in line] or [1.0]
+    chart = Chart(
+        f"Cost a day over {name}",
+        Scale(low, high, name, units.seconds if ticks else units.short, ticks=ticks),
+        Scale(
+            min(values) / 2,
+            max(values) * 3,
+            "machine-hours a day" if needs.price is None else "cost a day",
+            units.short,
+        ),
+    )
+    for way, style in ((SERVERS, "served"), (JOBS, "batch")):
+        if lines[way]:
+            chart.line(lines[way], style)
+        if lines[way] and way in names:
+            x, each = lines[way][-1]
+            chart.label(x, each * _above(chart), names[way], style, "end")
+    return chart
+
+
+def _unit(needs: Needs) -> float:
+    """Machine-seconds to what the axis shows."""
+    return (1.0 if needs.price is None else needs.price or 1e-9) / HOUR
+
+
+def _line(low: float, high: float, of: Callable[[float], float]) -> list[Pair]:
+    values = [low * math.pow(high / low, at / (_POINTS - 1)) for at in range(_POINTS)]
+    return [(each, found) for each in values if (found := of(each)) > 0]
 
 
 def _above(chart: Chart) -> float:
@@ -61,18 +122,19 @@ def _above(chart: Chart) -> float:
     return (chart.y.high / chart.y.low) ** 0.035
 
 
-def _costs(low: float, high: float, of: Callable[[float], float]) -> list[Pair]:
-    rows = [low * (high / low) ** (at / (_POINTS - 1)) for at in range(_POINTS)]
-    return [(each, found) for each in rows if (found := of(each)) > 0]
+def _stairs(line: list[Pair]) -> list[Pair]:
+    """The same with upright steps."""
+    edges = [[(x, before[1]), (x, y)] for before, (x, y) in pairwise(line)]
+    return [*line[:1], *(point for edge in edges for point in edge)]
 
 
-def _jobs_cost(speed: Speeds, rows: float, refresh: float, keys: float | None) -> float:
-    made = jobs(speed, rows / DAY, refresh, keys)
+def _jobs_cost(speed: Speeds, rate: float, refresh: float | None, keys: float | None) -> float:
+    made = None if refresh is None else jobs(speed, rate, refresh, keys)
     return made.cost if made else 0.0
 
 
-def _servers_cost(speed: Speeds, rows: float, spread: float) -> float:
-    served = replicas(speed, rows / DAY, rows / DAY * spread)
+def _servers_cost(speed: Speeds, rate: float, spread: float) -> float:
+    served = replicas(speed, rate, rate * spread)
     return served.cost if served else 0.0
 
 

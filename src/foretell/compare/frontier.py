@@ -11,7 +11,7 @@ from foretell.compare.units import DAY
 RATES = (1e-3, 1e6)
 """Rows a second, from about a hundred a day."""
 
-AGES = (0.1, 30 * DAY)
+AGES = (0.2, 30 * DAY)
 """Seconds that an answer may be old."""
 
 _STEPS = 72

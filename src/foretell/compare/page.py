@@ -1,5 +1,6 @@
 """A comparison as one page that needs no network and runs no code: the advice first, then what it stands on."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -12,12 +13,14 @@ from foretell.compare.against import BETTER, WORSE, Difference
 from foretell.compare.costs import JOBS, SERVERS
 from foretell.compare.measured import Measured, Quantiles
 from foretell.compare.needs import Needs
-from foretell.compare.reasons import cost_told
+from foretell.compare.reasons import cost_told, range_told
 from foretell.compare.report import Report
 from foretell.compare.ways import BOTH, Way
 
 STYLES = {JOBS: "batch", SERVERS: "served", BOTH: "both", UNDECIDED: "none", NEITHER: "none"}
-NAMES = {JOBS: "Batch", SERVERS: "Real time", BOTH: "Precomputed, and real time for the rest"}
+NAMES = {JOBS: "Batch", SERVERS: "Real time", BOTH: "Precomputed + real time"}
+
+_HYPHENED = re.compile(r"--[a-z][a-z-]*|machine-[a-z]+")
 
 
 def page(report: Report, ends: Sequence[float], difference: Difference | None = None) -> str:
@@ -28,7 +31,7 @@ def page(report: Report, ends: Sequence[float], difference: Difference | None = 
         model=escape(measured.model.label),
         at=escape(measured.at.replace("T", " ").replace("Z", " UTC")),
         style=STYLES.get(advice.verdict, "none"),
-        sentence=escape(advice.sentence),
+        sentence=_whole(advice.sentence),
         reasons=_items(advice.reasons),
         aside=_aside(advice),
         difference="" if difference is None else _difference(difference),
@@ -71,7 +74,12 @@ def needs_told(needs: Needs) -> list[str]:
 
 
 def _items(texts: Sequence[str]) -> str:
-    return "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return "".join(f"<li>{_whole(text)}</li>" for text in texts)
+
+
+def _whole(text: str) -> str:
+    """Escaped, and words with a hyphen in them kept on one line."""
+    return _HYPHENED.sub(r'<span class="w">\g<0></span>', escape(text))
 
 
 def _aside(advice: Advice) -> str:
@@ -101,7 +109,7 @@ def _card(way: Way, advice: Advice, most: float) -> str:
     if way.machines:
         width = max(1, min(100, round(100 * way.cost / most)))
         body = (
-            f'<p class="big">{escape(cost_told(way.cost, advice.needs.price))} <small>a day</small></p>'
+            f'<p class="big">{_whole(cost_told(way.cost, advice.needs.price))} <small>a day</small></p>'
             f'<div class="bar-line"><div class="i{width}"></div></div><dl>{_facts(way, advice.needs)}</dl>'
             f'<ul class="check">{checks}</ul>'
         )
@@ -111,7 +119,7 @@ def _card(way: Way, advice: Advice, most: float) -> str:
 def _facts(way: Way, needs: Needs) -> str:
     facts = [("per 1M predictions", cost_told(way.per_million, needs.price))]
     if way.cost_high > way.cost_low * 1.001:
-        facts.append(("a day, from … to", f"{cost_told(way.cost_low, needs.price)} … {_end(way, needs)}"))
+        facts.append(("a day, with its noise", range_told(way.cost_low, way.cost_high, needs.price)))
     if way.refresh is not None and way.run_s is not None:
         facts.append(("a run every", units.seconds(way.refresh)))
         facts.append(("a run takes", units.seconds(way.run_s)))
@@ -125,15 +133,14 @@ def _facts(way: Way, needs: Needs) -> str:
     facts.append(("machines at a time", f"{way.machines:,}"))
     if way.idle is not None:
         facts.append(("of servers idle", units.share(way.idle)))
-    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in facts)
-
-
-def _end(way: Way, needs: Needs) -> str:
-    return cost_told(way.cost_high, needs.price)
+    return "".join(f"<dt>{escape(name)}</dt><dd>{_whole(told)}</dd>" for name, told in facts)
 
 
 def _charts(measured: Measured, advice: Advice, ends: Sequence[float]) -> str:
-    found = [("Cost over volume", _crossing_told(advice), charts.cost(measured, advice))] if advice.ways else []
+    found = []
+    if advice.ways:
+        found.append(("Cost over volume", _crossing_told(advice), charts.cost(measured, advice)))
+        found.append(("Cost over freshness", _even_told(advice), charts.freshness(measured, advice)))
     found.append(("Which way wins", _map_told(advice), charts.territory(advice)))
     if measured.server.curve:
         least = "at least " if measured.server.at_least else ""
@@ -164,11 +171,16 @@ def _requests(latency: Quantiles) -> str:
 def _crossing_told(advice: Advice) -> str:
     crossing = advice.crossing
     if crossing is None:
-        return "batch cannot run at this freshness"
-    even = f"; batch every {units.seconds(advice.refresh_even)} would cost the same" if advice.refresh_even else ""
+        return "batch cannot run as often as is needed"
     if crossing.rate is None:
-        return f"no crossing: {crossing.below} costs less at every volume{even}"
-    return f"the same at {units.rate(crossing.rate)}: {crossing.below} below, {crossing.above} above{even}"
+        return f"no crossing: {crossing.below} costs less at every volume"
+    return f"the same at {units.rate(crossing.rate)}: {crossing.below} costs less below, {crossing.above} above"
+
+
+def _even_told(advice: Advice) -> str:
+    if advice.refresh_even is None:
+        return "at your volume; no refresh costs what servers do"
+    return f"at your volume; the same with batch every {units.seconds(advice.refresh_even)}"
 
 
 def _map_told(advice: Advice) -> str:

@@ -24,10 +24,21 @@ def cost_told(machine_seconds: float, price: float | None) -> str:
     """A cost as money, where a machine's price is known, else as machine time."""
     if price is not None:
         return units.money(machine_seconds / HOUR * price)
-    for size, unit in ((HOUR, "hours"), (60.0, "minutes")):
-        if machine_seconds >= size:
-            return f"{units.digits(machine_seconds / size)} machine-{unit}"
-    return f"{units.digits(machine_seconds)} machine-seconds"
+    size, unit = _unit(machine_seconds)
+    return f"{units.digits(machine_seconds / size)} machine-{unit}"
+
+
+def range_told(low: float, high: float, price: float | None) -> str:
+    """From one cost to another, in one unit."""
+    if price is not None:
+        return f"{cost_told(low, price)} … {cost_told(high, price)}"
+    size, unit = _unit(low)
+    return f"{units.digits(low / size)} … {units.digits(high / size)} machine-{unit}"
+
+
+def _unit(machine_seconds: float) -> tuple[float, str]:
+    found = [(HOUR, "hours"), (60.0, "minutes"), (1.0, "seconds")]
+    return next((one for one in found if machine_seconds >= one[0]), found[-1])
 
 
 def _ruled_out(won: Way, found: list[Way]) -> list[tuple[float, str]]:
@@ -51,7 +62,7 @@ def _cheaper(won: Way, found: list[Way], needs: Needs) -> list[tuple[float, str]
             f"{_subject(won.name)} takes {cost_told(won.cost, needs.price)} a day, {way.name} "
             f"{cost_told(way.cost, needs.price)}{idle}: {units.times(way.cost / max(won.cost, 1e-9))} as much"
         )
-        out.append((2 + math.log10(way.cost / max(won.cost, 1e-9)), text))
+        out.append((4 + math.log10(way.cost / max(won.cost, 1e-9)), text))
     return out
 
 

@@ -5,7 +5,7 @@ import math
 DAY = 86_400.0
 HOUR = 3_600.0
 
-_TIMES = ((7 * DAY, "weeks"), (DAY, "days"), (HOUR, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_TIMES = ((DAY, "days"), (HOUR, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def seconds(value: float) -> str:
@@ -13,7 +13,7 @@ def seconds(value: float) -> str:
     if math.isinf(value):
         return "never"
     for size, unit in _TIMES:
-        # A day is 24 h to most people, and so is a day and a half; weeks only from two on.
+        # A day is 24 h to most people, and a day and a half 36 h.
         if value >= size * (2 if size >= DAY else 0.9995):
             return f"{digits(value / size)} {unit}"
     return f"{digits(value / 1e-6)} µs" if value > 0 else "0 s"
@@ -44,10 +44,7 @@ def rate(value: float) -> str:
 
 def share(value: float) -> str:
     """A share as percent: 0.03 %, 95 %."""
-    percent = value * 100
-    if percent >= 99.95 or percent == 0:
-        return f"{percent:.0f} %"
-    return f"{percent:.1f} %" if percent >= 9.95 else f"{digits(percent)} %"
+    return f"{digits(value * 100)} %"
 
 
 def size(value: float) -> str:
