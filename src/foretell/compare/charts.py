@@ -119,7 +119,7 @@ def _line(low: float, high: float, of: Callable[[float], float]) -> list[Pair]:
 
 def _above(chart: Chart) -> float:
     """A factor that lifts a label over its line."""
-    return (chart.y.high / chart.y.low) ** 0.035
+    return math.pow(chart.y.high / chart.y.low, 0.035)
 
 
 def _stairs(line: list[Pair]) -> list[Pair]:

@@ -109,6 +109,11 @@ def share(text: str, option: str) -> float:
     return found
 
 
+def percent(text: str, option: str) -> float:
+    """By how much something may be worse: 10%, 0.1, 150%."""
+    return _parsed(text, option, {"%": 0.01, "": 1.0}, "a share", "10%, 0.1", zero=True)
+
+
 def slo(text: str, option: str) -> float:
     """The bound on p99: p99=20ms."""
     name, equals, bound = text.partition("=")
