@@ -24,10 +24,11 @@ class Needs(msgspec.Struct, frozen=True):
     """What is needed; None where nothing was said.
 
     slo: seconds within which 99 of 100 answers have to come, or UNSAID. rows_per_day: predictions that are asked for.
-    peak: rows a second at the busiest. refresh: seconds between two jobs. max_age: seconds that an answer may be old, or that a
-    new row may wait for one. known: share of requests whose rows are there before they are asked for. keys: rows that
-    each job predicts, where it predicts the same ones again; without them, each row that came since the last job.
-    price: of a machine like this, an hour. job_overhead: seconds that a machine takes before a job's process starts.
+    peak: rows a second at the busiest. refresh: seconds between two jobs. max_age: seconds that an answer may be old,
+    or that a new row may wait for one. known: share of requests whose rows are there before they are asked for. keys:
+    rows that each job predicts, where it predicts the same ones again; without them, each row that came since the last
+    job. price: of a machine like this, an hour. job_overhead: seconds that a machine takes before a job's process
+    starts.
     """
 
     slo: float = UNSAID
