@@ -2,6 +2,7 @@
 to what is measured."""
 
 import base64
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,10 +138,15 @@ def _values(column: Any) -> list[Any]:
     return plain(column)
 
 
-if __name__ == "__main__":
+def _main() -> int:
     try:
         _obey(msgspec.msgpack.decode(Path(sys.argv[1]).read_bytes(), type=_Order))
     except ForetellError as error:
         for line in (f"error: {error.message}", *(f"  {more}" for more in (*error.details, error.hint) if more)):
-            print(line, file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 3)
+            print(line, file=sys.stderr, flush=True)
+        return 2 if isinstance(error, UsageError) else 3
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(_main())  # at once: a library that still starts threads would abort it
