@@ -78,7 +78,7 @@ def _doubts(measured: Measured, needs: Needs, load: Load | None) -> list[str]:
 
 def _steady(measured: Measured) -> str:
     requests = sum(step.latency.requests for step in measured.server.curve)
-    return f"every trial was steady to 10 %; {requests:,} requests, {measured.offline.rows * 1:,} rows of jobs"
+    return f"every trial was steady to 10 %, over {requests:,} requests and {measured.offline.rows:,} rows"
 
 
 def _or(names: set[str]) -> str:

@@ -112,10 +112,12 @@ def steps(measured: Measured) -> list[Step]:
     return sorted([*measured.server.curve, *measured.server.search], key=lambda step: step.asked)
 
 
-def jobs(speeds: Speeds, rate: float, refresh: float, keys: float | None = None) -> Jobs | None:
+def jobs(
+    speeds: Speeds, rate: float, refresh: float, keys: float | None = None, within: float = math.inf
+) -> Jobs | None:
     """Jobs that predict what came since the last one, or always the same keys; None where a start alone takes longer
-    than the refresh."""
-    room = refresh - speeds.start
+    than the refresh. within: seconds that a run may take, where that is possible at all."""
+    room = min(refresh, within if within > speeds.start else refresh) - speeds.start
     if room <= 0 or speeds.rows_per_s <= 0:
         return None
     rows = rate * refresh if keys is None else keys
