@@ -68,6 +68,9 @@ _BUDGET = "60s"
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the requests' order and moments."
 )
+@click.option(
+    "-w", "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Server processes of a replica."
+)
 @click.option("--against", metavar="REPORT", help="An older --json report: say what changed, of a model or a machine.")
 @click.option(
     "--max-regression",
