@@ -6,7 +6,7 @@ a server's all day, idle time too."""
 import math
 from dataclasses import dataclass, replace
 
-from foretell.compare.measured import Measured, Step
+from foretell.compare.measured import Measured, Quantiles, Step
 from foretell.compare.units import DAY
 
 JOBS, SERVERS = "batch", "real time"
@@ -105,6 +105,11 @@ def capacity(measured: Measured, slo: float) -> float:
 def bound_name(measured: Measured) -> str:
     """The quantile that the search kept: p99, or p95 or p90 where its time was too short for that."""
     return f"p{measured.server.quantile * 100:g}"
+
+
+def tail(latency: Quantiles, quantile: float) -> float | None:
+    """p99, or p95 or p90 by the quantile's number; None where too few requests tell it."""
+    return {0.9: latency.p90, 0.95: latency.p95}.get(quantile, latency.p99)
 
 
 def steps(measured: Measured) -> list[Step]:

@@ -29,7 +29,7 @@ def page(report: Report, ends: Sequence[float], difference: Difference | None = 
     return _template().substitute(
         title=escape(f"{measured.model.label}: batch or real time?"),
         model=escape(measured.model.label),
-        at=escape(measured.at.replace("T", " ").replace("Z", " UTC")),
+        at=escape(_moment(measured.at)),
         style=STYLES.get(advice.verdict, "none"),
         sentence=_whole(advice.sentence),
         reasons=_items(advice.reasons),
@@ -48,6 +48,10 @@ def page(report: Report, ends: Sequence[float], difference: Difference | None = 
             "the moment a request was due. No quantile is shown from fewer requests than can tell it."
         ),
     )
+
+
+def _moment(at: str) -> str:
+    return at.replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC")
 
 
 def needs_told(needs: Needs) -> list[str]:
