@@ -39,6 +39,9 @@ class Watched:
     port: int
     cpu_s: float = 0.0
 
+    def rest(self) -> None:
+        """It never has anything left to do."""
+
 
 @pytest.fixture(scope="module")
 def generator() -> Iterator[Generator]:
