@@ -18,6 +18,7 @@ _STEPS = 8
 _SPARE = 1.2
 _WARM, _WARM_SHARE = 0.5, 0.2
 _HOPELESS = 0.01
+_TRIES = 3
 _GRACE = 0.5
 _LEAST_SPAN = 0.05
 _LEAST_SLO, _TIMES, _TIMES_P99 = 0.01, 10, 4
@@ -64,10 +65,10 @@ class Search:
             if not self._fits(seconds, until) and self.steps:
                 return
             say(f"{self._rate:,.0f} requests a second")
-            step = self._try(seconds)
-            if not step.within and self._hiccup(step) and self._fits(seconds, until):
-                step = self._try(seconds)
-            self._learn(step)
+            tries = [self._try(seconds)]
+            while len(tries) < _TRIES and self._hiccup(tries[-1]) and self._fits(seconds, until):
+                tries.append(self._try(seconds))
+            self._learn(tries[-1])
 
     def _try(self, seconds: float) -> Step:
         warm = min(_WARM, _WARM_SHARE * seconds)
@@ -75,8 +76,9 @@ class Search:
         return self.steps[-1]
 
     def _hiccup(self, step: Step) -> bool:
-        """Whether the machine may have held its breath: most answers were there in time. Such a rate is tried again."""
-        return step.latency.p50 is not None and step.latency.p50 <= self.aim.bound
+        """Whether the machine may have held its breath: it failed, but most answers were there in time. Such a rate is
+        tried again."""
+        return not step.within and step.latency.p50 is not None and step.latency.p50 <= self.aim.bound
 
     def _fits(self, seconds: float, until: float) -> bool:
         return time.perf_counter() + seconds * (1 + _WARM_SHARE) <= until

@@ -84,7 +84,7 @@ class Loading:
         good = status == 200
         done = (due + latency)[good]
         failed = ~good if whole else ~good & (status != UNANSWERED)
-        over = int(((latency > aim.bound) | ~good).sum())
+        over = int(((latency - sent.lag[first:] > aim.bound) | ~good).sum())
         lag = quantile(sent.lag[first:], 0.99) if len(due) else 0.0
         edges = np.linspace(warm, warm + took, _WINDOWS + 1)
         arrived, answered = (np.histogram(times, edges)[0] for times in (due, done))
