@@ -104,6 +104,6 @@ class LogFolder:
 def _fit(name: str) -> str:
     """A name as a file may have it, and still another for another name."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80]
-    if plain == name and not plain.startswith("."):
+    if plain == name and plain and not plain.startswith("."):
         return plain
-    return f"{plain.lstrip('.')}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{plain.lstrip('.') or 'unnamed'}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
