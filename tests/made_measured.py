@@ -18,8 +18,7 @@ from foretell.compare.measured import (
     Single,
     Step,
 )
-
-BUCKETS = tuple(float(f"{10 ** (power / 10):.3g}") for power in range(-50, 21))
+from foretell.compare.quantiles import BUCKETS
 
 
 def quantiles(p99: float, requests: int = 5000) -> Quantiles:
@@ -80,11 +79,13 @@ def measured(
             idle=90 << 20,
             peak=120 << 20,
             slo_p99=slo,
+            slo_given=True,
+            quantile=0.99,
             capacity=capacity,
             at_least=False,
             search=search,
             curve=curve,
-            stages={"queue": 0.0001, "compute": 0.0004},
+            stages={"http": 0.0002, "queue": 0.0001, "compute": 0.0004},
         ),
         parity=Parity(150, 150 if equal else 148, 0.0 if equal else 2e-16, [] if equal else MISMATCHES),
     )

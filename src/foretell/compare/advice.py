@@ -9,7 +9,7 @@ from foretell.compare.costs import JOBS, SERVERS, Crossing, break_even_rate, bre
 from foretell.compare.flips import changes
 from foretell.compare.frontier import Frontier, frontier
 from foretell.compare.measured import Measured
-from foretell.compare.needs import Load, Needs, load
+from foretell.compare.needs import UNSAID, Load, Needs, load
 from foretell.compare.reasons import cost_told, reasons
 from foretell.compare.units import DAY
 from foretell.compare.ways import BOTH, Way, best, ways
@@ -44,7 +44,10 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 def advise(measured: Measured, needs: Needs) -> Advice:
-    """The advice for these needs; with too little said, the map and what it tells."""
+    """The advice for these needs; with too little said, the map and what it tells. A bound on p99 that nobody gave is
+    the one that was measured by."""
+    if needs.slo == UNSAID:
+        needs = msgspec.structs.replace(needs, slo=measured.server.slo_p99)
     speed = speeds(measured, needs.slo, needs.job_overhead)
     given = load(needs)
     spread = given.peak / given.rate if given else 1.0

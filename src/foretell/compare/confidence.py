@@ -3,7 +3,7 @@
 import msgspec
 
 from foretell.compare import units
-from foretell.compare.costs import capacity, latency, replicas, speeds
+from foretell.compare.costs import bound_name, capacity, latency, replicas, speeds
 from foretell.compare.measured import Measured
 from foretell.compare.needs import Load, Needs
 from foretell.compare.ways import best, ways
@@ -59,6 +59,9 @@ def _doubts(measured: Measured, needs: Needs, load: Load | None) -> list[str]:
     unsteady = sum(not step.stable for step in measured.server.curve)
     if unsteady:
         found.append(f"{unsteady} of {len(measured.server.curve)} steps of the server were not steady to 10 %")
+    if measured.server.quantile < 0.99:
+        name = bound_name(measured)
+        found.append(f"the time was too short for p99: servers were held to {name}; a longer --budget tells it")
     if measured.server.at_least:
         found.append("the load generator was the limit: a server may answer more than is said")
     if measured.parity.equal < measured.parity.rows:

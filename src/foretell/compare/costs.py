@@ -102,6 +102,11 @@ def capacity(measured: Measured, slo: float) -> float:
     return best if slo < server.slo_p99 else max(best, server.capacity)
 
 
+def bound_name(measured: Measured) -> str:
+    """The quantile that the search kept: p99, or p95 or p90 where its time was too short for that."""
+    return f"p{measured.server.quantile * 100:g}"
+
+
 def steps(measured: Measured) -> list[Step]:
     """Every step under open-loop load, the slowest rate first."""
     return sorted([*measured.server.curve, *measured.server.search], key=lambda step: step.asked)

@@ -3,22 +3,20 @@
 from html import escape
 
 from foretell.compare import units
-from foretell.compare.costs import steps
+from foretell.compare.costs import bound_name, steps
 from foretell.compare.measured import Measured, Offline, Parity, Server, Single, Step
 
 _COLUMNS = ("due", "answered", "p50", "p99", "95 % interval", "requests", "generator late", "")
+_STAGES = {"http": "HTTP", "queue": "waiting for the model", "compute": "predicting"}
 
 
 def stages(measured: Measured) -> str:
     """Of a row in a job, by all threads, and of a request: a bar each, and its parts in words."""
     made, served = measured.offline, measured.server
     jobs = {name: each / made.rows for name, each in made.stages.items()} if made.rows else {}
-    requests = dict(served.stages)
-    whole = measured.single.latency.mean
-    if requests and whole > sum(requests.values()):
-        requests["HTTP and the network"] = whole - sum(requests.values())
+    requests = {_STAGES.get(name, name): each for name, each in served.stages.items()}
     return _stage("Batch", "a row, time of all threads", jobs, "batch") + _stage(
-        "Real time", "a request of one row", requests, "served"
+        "Real time", "a request, in the server at half of its capacity", requests, "served"
     )
 
 
@@ -44,7 +42,7 @@ def tables(measured: Measured) -> str:
     return (
         f'<div class="card"><h3>Batch: the job on your file</h3>{_facts(_offline(measured.offline))}</div>'
         f'<div class="card"><h3>Real time: one client, and at rest</h3>'
-        f"{_facts(_single(measured.single, measured.server))}</div>"
+        f"{_facts(_single(measured.single, measured.server, bound_name(measured)))}</div>"
         f'<div class="card wide"><h3>Real time: requests arriving at random</h3>{_curve(measured)}</div>'
     )
 
@@ -69,9 +67,11 @@ def machine(measured: Measured) -> str:
         ("foretell", here.foretell),
         *here.versions.items(),
     ]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in measured.notes)
+    told = f'<h3>Worth knowing</h3><ul class="check">{notes}</ul>' if notes else ""
     return (
         f'<div class="card">{_facts(facts)}</div><div class="card">{_facts(there)}</div>'
-        f'<div class="card"><h3>To make it again</h3><pre>{escape(measured.command)}</pre></div>'
+        f'<div class="card"><h3>To make it again</h3><pre>{escape(measured.command)}</pre>{told}</div>'
     )
 
 
@@ -105,7 +105,7 @@ def _offline(made: Offline) -> list[tuple[str, str]]:
     ]
 
 
-def _single(alone: Single, server: Server) -> list[tuple[str, str]]:
+def _single(alone: Single, server: Server, name: str) -> list[tuple[str, str]]:
     latency = alone.latency
     told = [
         ("one client", f"{units.rate(alone.rps)}, {latency.requests:,} requests"),
@@ -116,7 +116,7 @@ def _single(alone: Single, server: Server) -> list[tuple[str, str]]:
         ("peak memory", units.size(server.peak)),
     ]
     least = "at least " if server.at_least else ""
-    return [*told, (f"keeps p99 within {units.seconds(server.slo_p99)}", f"{least}{units.rate(server.capacity)}")]
+    return [*told, (f"keeps {name} within {units.seconds(server.slo_p99)}", f"{least}{units.rate(server.capacity)}")]
 
 
 def _quantiles(p50: float | None, p99: float | None, p999: float | None) -> list[tuple[str, float | None]]:

@@ -10,8 +10,8 @@ import msgspec
 from foretell.compare.units import DAY
 from foretell.errors import UsageError
 
-SLO = 0.05
-"""Seconds within which 99 of 100 answers are wanted when nobody says."""
+UNSAID = 0.0
+"""The bound on p99 where nobody gave one: then it is the one that was measured by."""
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-zµ%/]*)")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
@@ -23,14 +23,15 @@ _MOST = 1e15
 class Needs(msgspec.Struct, frozen=True):
     """What is needed; None where nothing was said.
 
-    slo: seconds within which 99 of 100 answers have to come. rows_per_day: predictions that are asked for. peak: rows
-    a second at the busiest. refresh: seconds between two jobs. max_age: seconds that an answer may be old, or that a
-    new row may wait for one. known: share of requests whose rows are there before they are asked for. keys: rows that
-    each job predicts, where it predicts the same ones again; without them, each row that came since the last job.
-    price: of a machine like this, an hour. job_overhead: seconds that a machine takes before a job's process starts.
+    slo: seconds within which 99 of 100 answers have to come, or UNSAID. rows_per_day: predictions that are asked for.
+    peak: rows a second at the busiest. refresh: seconds between two jobs. max_age: seconds that an answer may be old,
+    or that a new row may wait for one. known: share of requests whose rows are there before they are asked for. keys:
+    rows that each job predicts, where it predicts the same ones again; without them, each row that came since the last
+    job. price: of a machine like this, an hour. job_overhead: seconds that a machine takes before a job's process
+    starts.
     """
 
-    slo: float = SLO
+    slo: float = UNSAID
     rows_per_day: float | None = None
     peak: float | None = None
     refresh: float | None = None
@@ -41,11 +42,11 @@ class Needs(msgspec.Struct, frozen=True):
     job_overhead: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("slo", "rows_per_day", "peak", "refresh", "max_age", "keys"):
+        for name in ("rows_per_day", "peak", "refresh", "max_age", "keys"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= _MOST:
                 raise ValueError(f"{name} is {value}; expected a number above 0")
-        for name, most in (("price", _MOST), ("job_overhead", _MOST), ("known", 1.0)):
+        for name, most in (("slo", _MOST), ("price", _MOST), ("job_overhead", _MOST), ("known", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise ValueError(f"{name} is {value}; expected 0 … {most:g}")

@@ -10,7 +10,7 @@ from string import Template
 from foretell.compare import charts, evidence, units
 from foretell.compare.advice import NEITHER, UNDECIDED, Advice
 from foretell.compare.against import BETTER, WORSE, Difference
-from foretell.compare.costs import JOBS, SERVERS
+from foretell.compare.costs import JOBS, SERVERS, bound_name
 from foretell.compare.measured import Measured, Quantiles
 from foretell.compare.needs import Needs
 from foretell.compare.reasons import cost_told, range_told
@@ -144,9 +144,8 @@ def _charts(measured: Measured, advice: Advice, ends: Sequence[float]) -> str:
     found.append(("Which way wins", _map_told(advice), charts.territory(advice)))
     if measured.server.curve:
         least = "at least " if measured.server.at_least else ""
-        limit = (
-            f"{least}{units.rate(measured.server.capacity)} keep p99 within {units.seconds(measured.server.slo_p99)}"
-        )
+        kept = f"{bound_name(measured)} within {units.seconds(measured.server.slo_p99)}"
+        limit = f"{least}{units.rate(measured.server.capacity)} keep {kept}"
         found.append(
             ("Latency over throughput", f"real time, one replica: {limit}", charts.throughput(measured, advice))
         )
