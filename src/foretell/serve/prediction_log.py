@@ -117,8 +117,10 @@ def _own(answers: Answers) -> Answers:
 
 def _weight(batch: Batch, answers: Answers) -> int:
     """About how many bytes they take."""
-    arrays = [*batch.columns, *(output.values for output in answers.outputs)]
-    return _EACH_BYTES + sum(map(_size, arrays))
+    answered = sum(_size(output.values) for output in answers.outputs)
+    if batch.uniform:
+        return _EACH_BYTES + answered + batch.matrix.nbytes
+    return _EACH_BYTES + answered + sum(map(_size, batch.columns))
 
 
 def _size(values: np.ndarray) -> int:
