@@ -9,7 +9,7 @@ from typing import Any
 WHEN = (
     "predict: the rows are there already (a file, last night's orders). Most rows a second, nothing kept running.",
     "serve:   somebody waits for the answer (a page, a payment). One row in milliseconds, as long as it runs.",
-    "Both give the same answers. Unsure? If an hour-old answer still helps, predict; if not, serve.",
+    "Both give the same answers. Unsure? foretell models compare measures both on your model, and tells.",
 )
 """When to use which way, in three lines."""
 
