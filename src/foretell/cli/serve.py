@@ -76,6 +76,8 @@ def serve(**given: Any) -> None:
     POST /invocations takes JSON, CSV, JSON Lines, Parquet and Arrow; GET / is a page to try it on.
     """
     wanted = wanted_models(given)
+    if given["env_manager"] == "uv" and len(wanted) > 1:
+        raise UsageError("--env-manager uv makes an environment for one model", "Serve each by a server of its own")
     sockets = bind(given["host"], given["port"])
     beside = bind_beside(given)
     for note in safety_of(given).check([*sockets, *beside]):
@@ -114,8 +116,6 @@ def worker(settings: str, listeners: str, ready: int, alive: int, board: int, sl
 def _first(wanted: dict[str, Wanted], given: dict[str, Any]) -> dict[str, Callable[[], Found]]:
     """How the models are found at the start. Where a person may be asked, or the command goes on elsewhere, that is
     done here; else when the port is open already."""
-    if given["env_manager"] == "uv" and len(wanted) > 1:
-        raise UsageError("--env-manager uv makes an environment for one model", "Serve each by a server of its own")
     alone = len(wanted) == 1
     first: dict[str, Callable[[], Found]] = {name: partial(_find, one, given) for name, one in wanted.items()}
     if not (given["env_manager"] == "uv" or given["workers"] > 1 or (sys.stdin.isatty() and sys.stderr.isatty())):

@@ -6,22 +6,20 @@ from collections.abc import Callable
 from foretell.errors import Overloaded
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.limits import Limits
-from foretell.serve.meters import Meter
+from foretell.serve.meters import NO_VERSION, Meter
 from foretell.serve.problems import refusal
-
-_NO_VERSION = "none"
 
 
 class Absent:
     """In the place of a service. unready: why there is no model, such as that it is being loaded."""
 
-    version = _NO_VERSION.encode()
+    version = NO_VERSION.encode()
     queued = 0
     stuck = 0.0
 
     def __init__(self, name: str, limits: Limits, unready: str) -> None:
         self.limits = limits
-        self.meter = Meter(name, _NO_VERSION)
+        self.meter = Meter(name, NO_VERSION)
         self.unready = unready
         self.draining = self.watched = False
 

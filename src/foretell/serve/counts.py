@@ -11,7 +11,7 @@ from foretell.serve import figures
 from foretell.serve.absent import Absent
 from foretell.serve.board import Board
 from foretell.serve.figures import Series
-from foretell.serve.meters import Meter
+from foretell.serve.meters import NO_VERSION, Meter
 
 if TYPE_CHECKING:
     from foretell.serve.door import Door, Stand
@@ -45,11 +45,6 @@ class Counts:
         if over > 0:
             self._forget()
 
-    def forgo(self, meter: Meter) -> None:
-        """One of which there is nothing to tell."""
-        if not meter.begun:
-            self._meters.remove(meter)
-
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Something happened that is rare: a look-up a time is no matter."""
         figures.add(self._said, name, labels, by)
@@ -76,7 +71,9 @@ class Counts:
         return figures.merged([self._gone, self._said, self._process, _of_door(door), *services, *self._metered()])
 
     def _metered(self) -> list[Series]:
-        return [figures.of_meter(meter) for meter in self._meters]
+        """Of where there is no model there is nothing to tell, unless somebody asked."""
+        told = [meter for meter in self._meters if meter.begun or meter.version != NO_VERSION]
+        return [figures.of_meter(meter) for meter in told]
 
     def _forget(self) -> None:
         """Of the versions that are gone, which one it was."""

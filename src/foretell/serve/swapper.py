@@ -67,10 +67,11 @@ class Swapper:
             engines.close()
 
     def _stand_in(self, name: str, reason: str) -> None:
-        if name in self._engines:
+        before = self._door.hot.get(route(name))
+        if isinstance(before, Absent):
+            before.unready = reason
+        if before is not None:
             return
-        if (before := self._door.hot.get(route(name))) is not None:
-            self._counts.forgo(before.meter)
         absent = Absent(name, self._wanted[name].limits(self._door.limits), reason)
         self._counts.meter(absent.meter)
         self._door.put(name, absent)
@@ -90,5 +91,3 @@ class Swapper:
         engines.start()
         if isinstance(before, Service):
             self._leaving.append(before)
-        else:
-            self._counts.forgo(before.meter)
