@@ -18,7 +18,7 @@ FLOORS = [
     {"compiler"},
     {"predictor", "environment", "conversion"},
     {"models", "registry", "tables"},
-    {"rows", "strict_json", "json_types"},
+    {"rows", "strict_json", "json_types", "ledger"},
     {"signature", "storage", "safe_yaml", "tensors", "sandbox"},
     {"columns", "kernels"},
     {"trees"},

@@ -316,6 +316,8 @@ EVERY_ERROR = {
     "UsageError": (2, 400),
     "OutputError": (1, 500),
     "RejectsExceeded": (4, 500),
+    "OutputHeld": (5, 500),
+    "LedgerError": (1, 500),
     "ServerError": (1, 503),
     "Overloaded": (1, 503),
     "ModelError": (3, 500),

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from foretell import __version__, imports
-from foretell.errors import ForetellError, InputError, ModelError, RejectsExceeded, UsageError
+from foretell.errors import ForetellError, InputError, ModelError, OutputHeld, RejectsExceeded, UsageError
 
 EXIT_CODES: dict[type[ForetellError], int] = {
     ForetellError: 1,
@@ -19,9 +19,10 @@ EXIT_CODES: dict[type[ForetellError], int] = {
     ModelError: 3,
     InputError: 3,
     RejectsExceeded: 4,
+    OutputHeld: 5,
 }
 """By class, the nearest in its own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad, 4 more
-bad rows than were allowed."""
+bad rows than were allowed, 5 the output waits beside the older one."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

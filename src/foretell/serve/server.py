@@ -78,7 +78,12 @@ def run(
     door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
     swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
     config = Config(
-        Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
+        Routes(
+            door,
+            address(entrances[0].listeners, secure=entrances[0].secure),
+            keys=entrances[0].gate.keyed,
+            named=entrances[0].gate.named,
+        ),
         http=InvocationsProtocol,
         loop=manner.loop,
         ws="none",
