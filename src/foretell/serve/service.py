@@ -30,16 +30,16 @@ Done = Callable[[Exchange, Reply], None]
 
 
 class Service:
-    """A model behind requests. name: under which it is served. version: its number, else how its digest begins; every
+    """A model behind requests. name: under which it is served, else its own. version: its number, else how its digest begins; every
     answer that it gives says it. debug: errors carry their traceback. watched: whether somebody wants to know what
     became of each request."""
 
-    def __init__(self, name: str, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, *, name: str = "", debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
-        self.meter = Meter(name, self.version.decode())
+        self.meter = Meter(name or resolved.name, self.version.decode())
         self.draining = self.watched = False
         self._debug = debug
         self._wishes = Wishes()
@@ -57,7 +57,7 @@ class Service:
             if self.predictor.engine.proba:
                 self._samples += (self.predictor.rehearse(Call(True, params)),)
 
-    def described(self, path: str, ready: str) -> Described:
+    def described(self, path: str, ready: str = "") -> Described:
         """What is to be known of the model. path: where its requests are sent. ready: of its health, "" for none."""
         predictor = self.predictor
         return Described(

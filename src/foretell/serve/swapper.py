@@ -42,7 +42,7 @@ class Swapper:
         opened = wanted.load(found)
         for note in opened.notes:
             self._say(note)
-        service = Service(name, opened, wanted.limits(self._door.limits), debug=self._debug)
+        service = Service(opened, wanted.limits(self._door.limits), name=name, debug=self._debug)
         service.warm_up()
         return service
 
