@@ -18,6 +18,7 @@ from foretell.cli.main import option, own_stdout
 from foretell.cli.registry import chosen, say
 from foretell.cli.safety import bind_beside, safety_of, safety_options
 from foretell.cli.several import several_options, wanted_models
+from foretell.cli.watching import watching_options, witnesses_of
 from foretell.config import ENGINES, LOOPS
 from foretell.errors import ForetellError, UsageError
 from foretell.predictor import Found
@@ -65,6 +66,7 @@ _SHARE_OF_MEMORY = 4
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @option("access_log_format", type=click.Choice(FORMATS))
+@watching_options
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
@@ -180,7 +182,18 @@ def _run(
         replaceable=several,
         early=not several,
     )
-    run(wanted, first, ports, _limits(given), manner, lambda door: accepting(_example(door, where)), counts, say)
+    witnesses = witnesses_of(given)
+    run(
+        wanted,
+        first,
+        ports,
+        _limits(given),
+        manner,
+        lambda door: accepting(_example(door, where)),
+        counts,
+        witnesses,
+        say,
+    )
 
 
 def _example(door: Door, where: str) -> str:

@@ -9,6 +9,7 @@ from foretell.serve.counts import Counts
 from foretell.serve.exchange import Heads
 from foretell.serve.limits import Limits
 from foretell.serve.service import Service
+from foretell.serve.witness import Witness
 
 INVOCATIONS = b"/invocations"
 
@@ -20,7 +21,8 @@ Stand = Service | Absent
 class Door:
     """names: of the models, the first of which stands for the server. hot: by their routes for predictions. now: the
     time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand. connections: open ones, as
-    of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer."""
+    of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses:
+    who else is told of every request."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -32,6 +34,12 @@ class Door:
     connections: int = 0
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
+    witnesses: tuple[Witness, ...] = ()
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants to know what became of each request."""
+        return self.log.all or bool(self.witnesses)
 
     def put(self, name: str, stand: Stand) -> None:
         """From the next request on, this answers for the model of that name."""

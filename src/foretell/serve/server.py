@@ -31,6 +31,7 @@ from foretell.serve.routes import Routes
 from foretell.serve.sockets import address, listen
 from foretell.serve.swapper import Swapper
 from foretell.serve.wanted import Wanted
+from foretell.serve.witness import Witness
 
 _TICK_SECONDS = 0.05
 _IDLE_SECONDS = 0.25
@@ -63,12 +64,14 @@ def run(
     manner: Manner,
     accepting: Callable[[Door], None],
     counts: Counts | None = None,
+    witnesses: tuple[Witness, ...] = (),
     say: Callable[[str], None] = print,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     wanted: the models, the first of which stands for the server. first: finds them at the start. entrances: the first
-    is where rows are sent. accepting: called once rows can be. say: told what a person must hear, by line.
+    is where rows are sent. accepting: called once rows can be. witnesses: told of every request for predictions.
+    say: told what a person must hear, by line.
 
     Raises ServerError when a model hangs and another process can take its place; what kept all models from being
     loaded.
@@ -76,6 +79,7 @@ def run(
     limits = replace(limits, connections=connections_possible(limits.connections))
     counts = counts or Counts()
     door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
+    door.witnesses = witnesses
     swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
     config = Config(
         Routes(
@@ -182,6 +186,8 @@ class ModelServer(Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         self._swapper.close()
+        for witness in self._door.witnesses:
+            witness.close()
         faulthandler.cancel_dump_traceback_later()
 
     async def _accept(self) -> None:
@@ -216,6 +222,8 @@ class ModelServer(Server):
         self._door.connections = len(self.server_state.connections)
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
+        for witness in self._door.witnesses:
+            witness.look(self._door.counts)
         self._door.counts.show(self._door)
         self._swapper.look()
         if self._manner.replaceable:

@@ -79,7 +79,7 @@ class Swapper:
     def _put(self, service: Service) -> None:
         name = service.meter.model
         before = self._door.stand(name)
-        service.watched = self._door.log.all
+        service.watched = self._door.watched
         service.draining = self._door.closing
         self._counts.meter(service.meter)
         service.start(self._loop)
