@@ -224,7 +224,8 @@ class ModelServer(Server):
             connection.check(now)  # type: ignore[union-attr]
         for witness in self._door.witnesses:
             witness.look(self._door.counts)
-        self._door.counts.show(self._door)
+        if self._open:
+            self._door.counts.show(self._door)
         self._swapper.look()
         if self._manner.replaceable:
             if now - self._armed > _GRACE_SECONDS:
