@@ -53,16 +53,14 @@ class AccessLog:
         """Whether an answer is to be logged. quiet: whether there are so many that a good one says nothing."""
         return self.all or not (self._none or (quiet and status < 400))
 
-    def hot(
-        self, client: tuple[str, int] | None, exchange: Exchange, reply: Reply, given: bytes, seconds: float
-    ) -> None:
-        """A request for predictions. given: its id."""
+    def hot(self, client: tuple[str, int] | None, exchange: Exchange, reply: Reply, seconds: float) -> None:
+        """A request for predictions."""
         meter, trail = exchange.service.meter, exchange.trail
         turn = trail.turn if trail else None
         self.take(
             Entry(
                 client=client[0] if client else "-",
-                id=given.decode("latin-1"),
+                id=exchange.request_id.decode("latin-1"),
                 model=meter.model,
                 version=meter.version,
                 method=exchange.head.method,

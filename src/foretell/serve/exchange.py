@@ -12,9 +12,11 @@ import msgspec
 from foretell.serve.head import Head
 
 if TYPE_CHECKING:
+    from foretell.batch import Batch, Call
+    from foretell.serve.absent import Absent
     from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
-    from foretell.serve.protocols import Ask
+    from foretell.serve.protocols import Ask, Portion
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
@@ -36,27 +38,36 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Trail(msgspec.Struct, frozen=True):
-    """What became of a request's rows: how many there are, since when they waited, and the call that answered them."""
+    """What became of a request's rows: how many there are, since when they waited, the call that answered them; the
+    rows themselves, what was asked of them, and the answers, where there are some."""
 
     rows: int
     since: float
     turn: "Turn | None"
+    batch: "Batch | None"
+    call: "Call"
+    portion: "Portion | None"
+
+    def bare(self) -> "Trail":
+        """The same without rows and answers, to keep for a while."""
+        return msgspec.structs.replace(self, batch=None, portion=None)
 
 
 class Exchange(msgspec.Struct, eq=False):
     """A request as it came, and what becomes of it. A Struct, for which it takes half the time to be made.
 
     started: when its head had come. done: called with its reply. size: bytes of its body at hand, parts: those that
-    came in pieces. ask: the body, read. waiting: its rows on their way. trail: what became of them, where somebody
-    wants to know. abandoned: whether its client has gone.
+    came in pieces. request_id: set for those who are told of it. ask: the body, read. waiting: its rows on their way.
+    trail: what became of them, where somebody wants to know. abandoned: whether its client has gone.
     """
 
-    service: "Service"
+    service: "Service | Absent"
     head: Head
     started: float
     done: "Done"
     size: int = 0
     parts: list[bytes] | None = None
+    request_id: bytes = b""
     expects: bool = False
     keep_alive: bool = True
     abandoned: bool = False
@@ -90,7 +101,7 @@ class Heads:
         self._starts: dict[tuple[int, str, bytes], bytes] = {}
 
     def reply(
-        self, service: "Service", reply: Reply, given: bytes, common: list[tuple[bytes, bytes]], close: bool
+        self, service: "Service | Absent", reply: Reply, given: bytes, common: list[tuple[bytes, bytes]], close: bool
     ) -> bytes:
         """given: the request's id. common: headers of every response, a new list whenever they change."""
         if common is not self._common:

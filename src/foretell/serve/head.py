@@ -21,10 +21,12 @@ _FIELDS = {
     b"expect": "expect",
     b"x-request-id": "request_id",
     b"x-request-timeout-ms": "patience",
+    b"traceparent": "traceparent",
+    b"tracestate": "tracestate",
 }
 """Headers that matter, and where they go."""
 
-_OWN = frozenset((b"x-request-id", b"expect", b"transfer-encoding", b"upgrade"))
+_OWN = frozenset((b"x-request-id", b"traceparent", b"expect", b"transfer-encoding", b"upgrade"))
 """Headers that are a request's own, or need the parser: a head with one is not worth remembering."""
 
 
@@ -44,6 +46,8 @@ class Head:
     expect = b""
     request_id = b""
     patience = b""
+    traceparent = b""
+    tracestate = b""
     size = -1
     hosts = 0
     keep_alive = True

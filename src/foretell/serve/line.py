@@ -190,11 +190,19 @@ class Line:
         self._state.total_requests += 1
         seconds = monotonic() - exchange.started
         exchange.service.meter.answered(reply, seconds)
-        if (door.log.all or reply.status >= 400) and door.log.wants(reply.status, quiet=True):
-            door.log.hot(self._client, exchange, reply, given, seconds)
+        if door.log.all or reply.status >= 400 or door.witnesses:
+            exchange.request_id = given
+            self._tell(exchange, reply, seconds)
         if ends:
             self.close_gently()
         return not ends
+
+    def _tell(self, exchange: Exchange, reply: Reply, seconds: float) -> None:
+        door = self._door
+        if door.log.wants(reply.status, quiet=True):
+            door.log.hot(self._client, exchange, reply, seconds)
+        for witness in door.witnesses:
+            witness.take(self._client, exchange, reply, seconds)
 
 
 def _let_go(held: socket.socket) -> None:
