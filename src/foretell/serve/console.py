@@ -2,14 +2,13 @@
 
 import json
 import shlex
-from functools import cache
 from html import escape
-from importlib.resources import files
 from string import Template
 
 from foretell.cells import Column
 from foretell.config import WHEN
 from foretell.predictor import Predictor
+from foretell.serve.pages import html
 
 _MAX_LINE = 8192
 
@@ -35,7 +34,7 @@ def page(predictor: Predictor, address: str) -> str:
     if resolved.version is not None:
         about = f"version {resolved.version} · {about}"
     params = ", ".join(f"{p.name}: {p.type} = {json.dumps(p.default, default=str)}" for p in signature.params)
-    return _template().substitute(
+    return Template(html("console").text).substitute(
         name=escape(resolved.name),
         about=escape(about),
         example=escape(example(predictor)),
@@ -55,8 +54,3 @@ def _row(name: str, column: Column) -> str:
 def _emphasised(line: str) -> str:
     head, colon, rest = line.partition(":")
     return f"<b>{escape(head)}</b>{colon}{escape(rest)}" if colon and " " not in head else escape(line)
-
-
-@cache
-def _template() -> Template:
-    return Template((files("foretell.serve") / "console.html").read_text("utf-8"))

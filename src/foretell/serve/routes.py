@@ -15,32 +15,40 @@ from foretell.serve.console import curl, page
 from foretell.serve.door import Door
 from foretell.serve.exchange import RETRY_SECONDS, request_id
 from foretell.serve.exposition import exposed
+from foretell.serve.openapi import document
+from foretell.serve.pages import html
 from foretell.serve.problems import error_body
 
 Message = MutableMapping[str, Any]
 
 METRICS = "/metrics"
 _PROBES = ("/ping", "/health", "/readyz", "/livez")
+_LOOKING = ("GET", "HEAD")
+_HTML = "text/html; charset=utf-8"
 _HOPELESS_SECONDS = 30.0
-_ROUTES = (*_PROBES, "/version", "/", "/invocations", METRICS)
+_ROUTES = (*_PROBES, "/version", "/", "/docs", "/openapi.json", "/invocations", METRICS)
 
 
 @dataclass(frozen=True)
 class Page:
-    """A response."""
+    """A response. policy: what a page may do, if it is one."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     allow: str = ""
+    policy: bytes = b""
 
 
 class Routes:
-    """The ASGI app, behind the same door as the hot route."""
+    """The ASGI app, behind the same door as the hot route. keys: whether requests need one. named: whether the server
+    must be called by its name."""
 
-    def __init__(self, door: Door, address: str) -> None:
+    def __init__(self, door: Door, address: str, *, keys: bool = False, named: bool = False) -> None:
         self.door = door
         self._address = address
+        self._keys = keys
+        self._named = named
 
     async def __call__(
         self,
@@ -50,7 +58,12 @@ class Routes:
     ) -> None:
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
-        answer = await self._metrics(scope) if path == METRICS else self._answer(method, path)
+        if path == METRICS and method in _LOOKING:
+            answer = await self._metrics(scope)
+        elif path == "/openapi.json" and method in _LOOKING:
+            answer = Page(200, await asyncio.to_thread(self._description))
+        else:
+            answer = self._answer(method, path)
         given = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         headers = [
             (b"content-type", answer.content_type.encode()),
@@ -63,9 +76,8 @@ class Routes:
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
         if answer.allow:
             headers.append((b"allow", answer.allow.encode()))
-        if answer.content_type.startswith("text/html"):
-            policy = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-            headers.append((b"content-security-policy", policy))
+        if answer.policy:
+            headers += [(b"content-security-policy", answer.policy), (b"referrer-policy", b"no-referrer")]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         self.door.counts.count("foretell_http_requests", path if path in _ROUTES else "other", str(answer.status))
@@ -74,22 +86,27 @@ class Routes:
             self.door.log.take(Entry(*about, answer.status, len(answer.body), time.perf_counter() - started))
 
     async def _metrics(self, scope: MutableMapping[str, Any]) -> Page:
-        if scope["method"] not in ("GET", "HEAD"):
-            return self._answer(scope["method"], METRICS)
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         body, kind = await asyncio.to_thread(exposed, self.door.counts.all(self.door), accept)
         return Page(200, body, kind)
+
+    def _description(self) -> bytes:
+        services = self.door.hot.items()
+        models = [service.described(path.decode("latin-1")) for path, service in services]
+        return msgspec.json.encode(document(models, keys=self._keys, named=self._named))
 
     def _answer(self, method: str, path: str) -> Page:
         if path not in _ROUTES:
             return self._missing(path)
         if path == "/invocations":
             return self._wrong_verb(method)
-        if method not in ("GET", "HEAD"):
+        if method not in _LOOKING:
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
-            html = page(self.door.main.predictor, self._address)
-            return Page(200, html.encode(), "text/html; charset=utf-8")
+            text = page(self.door.main.predictor, self._address)
+            return Page(200, text.encode(), _HTML, policy=html("console").policy)
+        if path == "/docs":
+            return Page(200, html("docs").text.encode(), _HTML, policy=html("docs").policy)
         if path == "/version":
             return Page(200, __version__.encode(), "text/plain; charset=utf-8")
         return self._health(live=path == "/livez")

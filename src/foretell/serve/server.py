@@ -75,7 +75,12 @@ def run(
     )
     service.watched = door.log.all
     config = Config(
-        Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
+        Routes(
+            door,
+            address(entrances[0].listeners, secure=entrances[0].secure),
+            keys=entrances[0].gate.keyed,
+            named=entrances[0].gate.named,
+        ),
         http=InvocationsProtocol,
         loop=manner.loop,
         ws="none",

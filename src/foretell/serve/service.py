@@ -1,6 +1,7 @@
 """One served model: its predictor, its batcher, and whether it is ready. Warms up before it says so."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -17,6 +18,7 @@ from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
 from foretell.serve.meters import Meter
 from foretell.serve.one_thread import OneThread
+from foretell.serve.openapi import Described
 from foretell.serve.problems import refusal
 from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
 
@@ -41,15 +43,31 @@ class Service:
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
+        self._samples: tuple[Answers, ...] = ()
 
     def warm_up(self) -> None:
         """Predicts the example row a few times, so that the first request does not pay for it. Whether the model can
         answer a made-up row is its own affair."""
-        try:
+        params = self.predictor.signature.call_params({})
+        with contextlib.suppress(ForetellError):
             for _ in range(_WARM_UPS):
-                self.predictor.rehearse(Call(False, self.predictor.signature.call_params({})))
-        except ForetellError:
-            pass
+                answers = self.predictor.rehearse(Call(False, params))
+            self._samples = (answers,)
+            if self.predictor.engine.proba:
+                self._samples += (self.predictor.rehearse(Call(True, params)),)
+
+    def described(self, path: str) -> Described:
+        """What is to be known of the model. path: where its requests are sent."""
+        predictor = self.predictor
+        return Described(
+            predictor.resolved.name,
+            self.version.decode(),
+            predictor.signature,
+            predictor.example_rows(),
+            self._samples,
+            predictor.engine.proba,
+            path,
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From here on requests are taken, on this loop."""
