@@ -64,7 +64,7 @@ class _Run:
         self._none = _check_names(job, predictor, inputs.reader.no_rows.names, self._call)
         self._writer = formats.writer(job.output_format, job.prediction, job.codec)
         self._work = Work(job, predictor, self._writer, self._call, self._none)
-        self._tally = Tally(size=inputs.size, engine=predictor.engine.name)
+        self._tally = Tally(size=inputs.size, start=running.start, engine=predictor.engine.name)
         self._account = Account(running)
         self._end: End | None = None
         self._marks = 0

@@ -173,6 +173,14 @@ class Journal:
         self._end += len(line)
 
 
+def begun(path: Path) -> bool:
+    """Whether a journal tells of something that can be gone on with. Raises nothing."""
+    try:
+        return any(isinstance(record, Commit | End) for record in _records(path.read_bytes())[0])
+    except OSError:
+        return False
+
+
 def _content(file: int) -> bytes:
     return os.pread(file, os.fstat(file).st_size, 0)
 

@@ -93,7 +93,7 @@ class Output:
         self._body = body or OneFile(path)
         rejects = rejects_of(target)
         self._rejects = Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
-        self._journal = Journal(target.with_name(f".{target.name}.journal"), path)
+        self._journal = Journal(journal_of(target), path)
         self._since = time.monotonic()
         self._bytes = 0
         self._named = False
@@ -229,6 +229,11 @@ class Output:
 def rejects_of(path: Path) -> Path:
     """Where the rejected rows of an output go."""
     return path.with_name(f"{path.name}.rejects.jsonl")
+
+
+def journal_of(path: Path) -> Path:
+    """Where it is kept how far an output is."""
+    return path.with_name(f".{path.name}.journal")
 
 
 def held_of(path: Path) -> Path:

@@ -122,28 +122,10 @@ class Parts:
         return self._sealed
 
     def put_in_place(self, place: Path) -> None:
-        older = place.with_name(f".{place.name}.older")
-        with self._errors():
-            if (self._folder / _READY).exists():
-                _remove(self._folder, {*_listed(self._folder), MANIFEST, _READY})
-                self._exchange(place, older)
-            for left in (self._folder, older):
-                if left.is_dir():
-                    _remove(left, set())
-                    left.rmdir()
-            with contextlib.suppress(FileNotFoundError):
-                (place / _READY).unlink()
-
-    def _exchange(self, place: Path, older: Path) -> None:
-        if place.is_dir() and (other := foreign(place)):
-            raise OutputError(
-                f"{self._shown} holds {other} by now, which foretell did not write",
-                "Put it elsewhere; what is done is kept, and the same command puts it in place",
-            )
-        if place.is_dir() and any(place.iterdir()) and not swap(self._folder, place):
-            place.replace(older)
         if (self._folder / _READY).exists():
-            self._folder.replace(place)
+            with self._errors():
+                _remove(self._folder, {*_listed(self._folder), MANIFEST, _READY})
+        take_place(self._folder, place, self._shown)
 
     def close(self, *, keep: bool) -> None:
         self._draft.close()
@@ -184,6 +166,46 @@ class Parts:
             yield
         except OSError as error:
             raise OutputError(f"{self._shown} cannot be written: {error.strerror}") from error
+
+
+def take_place(folder: Path, place: Path, shown: Path) -> None:
+    """A folder that says that it is ready takes another's place, which is removed. May be called again, after a crash.
+    Raises OutputError."""
+    older = place.with_name(f".{place.name}.older")
+    try:
+        if (folder / _READY).exists():
+            _exchange(folder, place, older, shown)
+        for left in (folder, older):
+            if left.is_dir():
+                _remove(left, set())
+                left.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            (place / _READY).unlink()
+    except OSError as error:
+        raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
+
+
+def accept(folder: Path, place: Path, shown: Path) -> None:
+    """A complete folder takes another's place. Raises OutputError."""
+    if not (place / _READY).exists():
+        try:
+            (folder / _READY).touch()
+            sync_folder(folder)
+        except OSError as error:
+            raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
+    take_place(folder, place, shown)
+
+
+def _exchange(folder: Path, place: Path, older: Path, shown: Path) -> None:
+    if place.is_dir() and (other := foreign(place)):
+        raise OutputError(
+            f"{shown} holds {other} by now, which foretell did not write",
+            "Put it elsewhere; what is done is kept, and the same command puts it in place",
+        )
+    if place.is_dir() and any(place.iterdir()) and not swap(folder, place):
+        place.replace(older)
+    if (folder / _READY).exists():
+        folder.replace(place)
 
 
 def foreign(folder: Path) -> str:

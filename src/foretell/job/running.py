@@ -66,9 +66,9 @@ class Running:
 @dataclass(frozen=True)
 class Tally:
     """How far a job is, or came. rows: that were read; resumed: of these, by an earlier run. read, size: bytes of the
-    input; skipped: of these, by an earlier run; size is None where unknown. seconds: since the start; reading,
-    predicting, writing: of all threads together. report: in the end; jumps: why the output was held then.
-    """
+    input; skipped: of these, by an earlier run; size is None where unknown. seconds: since the job's start; start: of
+    the process, until then; reading, predicting, writing: of all threads together. report: in the end; jumps: why the
+    output was held then."""
 
     rows: int = 0
     rejected: int = 0
@@ -77,6 +77,7 @@ class Tally:
     skipped: int = 0
     size: int | None = None
     seconds: float = 0.0
+    start: float = 0.0
     reading: float = 0.0
     predicting: float = 0.0
     writing: float = 0.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = "jobs.sqlite"
 _PATIENCE = 2.0
 _VERSION = 1
-_REPORT = 256 << 10
+LARGEST = 256 << 10
 """Most bytes of a report that are kept."""
 
 _BEGUN = ("name", "folder", "command", "omitted", "model", "label", "digest", "source", "output", "since")
@@ -84,7 +84,7 @@ class Ledger:
         report: bytes = b"",
     ) -> None:
         """Notes how a job ended. report: JSON; one that is too large is not kept."""
-        kept = report if len(report) <= _REPORT else b""
+        kept = report if len(report) <= LARGEST else b""
         values = (state, time.time(), seconds, rows, rejected, _storable(error), kept, job)
         with self._changed() as database:
             database.execute(
