@@ -55,11 +55,12 @@ class Commit(msgspec.Struct, frozen=True, tag="done"):
 
 class End(msgspec.Struct, frozen=True, tag="end"):
     """All is durable, the output's end too, and is being put in place. jumps: why that is not the output's own place;
-    see `guard`."""
+    see `guard`. report_to: where the report goes; empty for nowhere."""
 
     last: Commit
     report: Report | None = None
     jumps: list[str] = []
+    report_to: str = ""
 
 
 Record = Head | Runner | Commit | End

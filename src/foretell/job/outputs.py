@@ -164,7 +164,8 @@ class Output:
         ]
 
     def finish(self, end: End) -> None:
-        end = msgspec.structs.replace(end, last=self._counted(end.last))
+        to = "" if self._report is None else str(self._report)
+        end = msgspec.structs.replace(end, last=self._counted(end.last), report_to=to)
         self._journal.end(end)
         self._put_in_place(end)
 
@@ -212,9 +213,9 @@ class Output:
         elif end.last.rejected == 0:
             with contextlib.suppress(OSError):
                 rejects_of(place).unlink()
-        if self._report is not None and end.report is not None:
-            usual = self._report == REPORTED
-            write_report(report_of(place) if usual else self._report, end.report)
+        to = Path(end.report_to) if end.report_to else self._report
+        if to is not None and end.report is not None:
+            write_report(report_of(place) if to == REPORTED else to, end.report)
         self._body.put_in_place(place)
         self._sync_folder()
         self._journal.remove()

@@ -92,9 +92,9 @@ class Ledger:
             )
 
     def mark(self, job: int, state: str) -> None:
-        """Gives a job another state."""
+        """Gives a job another state, in which nothing is wrong with it any more."""
         with self._changed() as database:
-            database.execute("update jobs set state=? where id=?", (state, job))
+            database.execute("update jobs set state=?, error='' where id=?", (state, job))
 
     def forget(self, jobs: Iterable[int]) -> int:
         """Removes jobs; returns how many there were."""
