@@ -160,6 +160,15 @@ def test_a_refresh_chosen_for_an_age_keeps_it() -> None:
     assert kept > 300
 
 
+def test_a_run_that_would_end_too_late_is_shared_by_more_machines() -> None:
+    """A day's rows whose job takes 14 h, where answers may be 36 h old: two machines, for half as long."""
+    way = advise(HEAVY, Needs(slo=0.05, rows_per_day=2e7, refresh=DAY, max_age=1.5 * DAY)).way(JOBS)
+    assert way is not None
+    assert way.run_s is not None
+    assert (True, 2) == (way.feasible, way.machines)
+    assert way.run_s < DAY / 2
+
+
 def test_batch_wins_on_one_side_of_the_map_s_line() -> None:
     """Older answers allowed: batch; younger ones needed: not."""
     speeds = Speeds(1.0, 1e5, 1e3)

@@ -45,6 +45,7 @@ SEAMS = {
     "onnxruntime": {"models/onnx"},
     "packaging": {"models/requirements"},
     "prometheus_client": {"serve/exposition"},
+    "opentelemetry": {"serve/spans"},
     "pandas": {
         "frames",
         "models/lightgbm",
@@ -54,7 +55,7 @@ SEAMS = {
         "models/statsmodels",
     },
     "polars": {"frames"},
-    "rich": {"cli/bar", "cli/inspect"},
+    "rich": {"cli/bar", "cli/comparison", "cli/inspect"},
     "scipy": {"models/xgboost"},
     "skl2onnx": {"conversion/sklearn"},
     "skops": {"models/sklearn_files"},

@@ -368,7 +368,7 @@ def test_help_opens_with_when_to_use_which_way() -> None:
     assert ["", *(f"  {line}" for line in WHEN), ""] == lines[1:6]
     assert 3 == len(WHEN)
     listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.strip()]
-    assert ["predict", "serve", "compile", "inspect", "trust"] == listed
+    assert ["predict", "serve", "compare", "compile", "inspect", "trust"] == listed
 
 
 def test_help_lists_the_groups() -> None:

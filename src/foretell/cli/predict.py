@@ -18,8 +18,8 @@ from foretell.cli.destination import ENDINGS, Destination, destination
 from foretell.cli.main import own_stdout
 from foretell.cli.noting import Note, noted, noting_options, report_path, summary
 from foretell.cli.opening import casts, find_model, load_model, model_options
+from foretell.cli.progress import shown, stopped_by_signals
 from foretell.cli.registry import say
-from foretell.cli.watching import shown, stopped_by_signals
 from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, UsageError
 from foretell.job.crew import opener
 from foretell.job.inputs import Inputs, expand

@@ -1,39 +1,45 @@
-"""How a running job is shown to whoever watches, and how it is stopped."""
+"""The options that say who else is told of requests: traces, the log of predictions."""
 
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from foretell.job.running import Stop, Tally
+import click
 
-
-def shown(tallies: Iterator[Tally]) -> Iterator[Tally]:
-    """Passes a job's progress on, with a bar where a person watches."""
-    if not sys.stderr.isatty():
-        return tallies
-    from foretell.cli.bar import drawn
-
-    return drawn(tallies)
+from foretell.cli.main import Decorated, option
+from foretell.cli.registry import say
+from foretell.errors import LibraryMissing
+from foretell.serve import spans
+from foretell.serve.log_files import LogFolder
+from foretell.serve.prediction_log import PredictionLog
+from foretell.serve.tracing import Tracing
+from foretell.serve.witness import Witness
 
 
-@contextlib.contextmanager
-def stopped_by_signals(stop: Stop | None, *, resumable: bool) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets the block at hand be finished, the second ends all at once. What comes through a
-    pipe cannot be gone on with, so there the first one ends it."""
+def watching_options(function: Decorated) -> Decorated:
+    """Who is told."""
+    for one in (
+        option("log_predictions_mb", type=click.FloatRange(min=0, min_open=True)),
+        option("log_sample", type=click.FloatRange(0, 1, min_open=True)),
+        option("log_predictions", metavar="DIR"),
+        option("otel_endpoint", metavar="URL"),
+    ):
+        function = one(function)
+    return function
 
-    def asked(number: int, _: object) -> None:
-        code = 128 + number
-        if not resumable or stop is None:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
-        if stop.code is not None:
-            os._exit(code)
-        stop.code = code
 
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def witnesses_of(given: dict[str, Any]) -> tuple[Witness, ...]:
+    """They begin at once. Raises UsageError, LibraryMissing."""
+    found: list[Witness] = []
+    if given["log_predictions"]:
+        folder = LogFolder(Path(given["log_predictions"]), int(given["log_predictions_mb"] * 2**20))
+        for note in folder.open():
+            say(note)
+        found.append(PredictionLog(folder, given["log_sample"]))
+    if given["otel_endpoint"] or spans.wanted():
+        try:
+            found.append(Tracing(given["otel_endpoint"]))
+        except LibraryMissing as error:
+            if given["otel_endpoint"]:
+                raise
+            say(f"no traces are sent, though the environment names a collector: {error.message}; {error.hint}")
+    return tuple(found)

@@ -61,6 +61,13 @@ def difference(before: Measured, after: Measured) -> Difference:
     return Difference(changes, _notes(before, after))
 
 
+def change_told(change: Change) -> str:
+    """By how much: +12 %, or a factor where it is more than twice."""
+    if change.change > 1:
+        return f"× {units.digits(change.change + 1)}"
+    return f"÷ {units.digits(1 / (change.change + 1))}" if change.change < -0.5 else f"{change.change:+.1%}"
+
+
 def _figures(before: Measured, after: Measured) -> list[tuple[str, str, bool, Span | None, Span | None]]:
     """Name, unit, whether more is better, before, after."""
     return [

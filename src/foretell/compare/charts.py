@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from foretell.compare import units
 from foretell.compare.advice import Advice
-from foretell.compare.costs import JOBS, SERVERS, Speeds, jobs, replicas, speeds, steps
+from foretell.compare.costs import JOBS, SERVERS, Speeds, bound_name, jobs, replicas, speeds, tail
 from foretell.compare.frontier import AGES, RATES
 from foretell.compare.measured import Measured, Quantiles
 from foretell.compare.needs import Needs, load
@@ -14,6 +14,7 @@ from foretell.compare.svg import Chart, Pair, Scale
 from foretell.compare.units import DAY, HOUR
 
 _POINTS = 240
+_P99 = 0.99
 _AGE_TICKS = (0.1, 1.0, 10.0, 60.0, 600.0, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
 
 
@@ -170,42 +171,48 @@ def _worst_age(advice: Advice) -> float | None:
 
 
 def throughput(measured: Measured, advice: Advice) -> str:
-    """p50 and p99 over the rate of one replica, p99 with its interval, the SLO, and the rate up to which it holds."""
-    shown = [step for step in steps(measured) if step in measured.server.curve and step.latency.p50 is not None]
-    slo = advice.needs.slo
-    highest = max((step.asked for step in shown), default=1.0)
-    bounds = [step.latency.p50 for step in shown if step.latency.p50] + [slo]
-    tops = [step.latency.p99_high or step.latency.p99 or slo for step in shown] + [slo]
+    """p50 and p99 over the rate of one replica, p99 with its interval, the SLO, and the rate up to which it holds.
+    Where the time was too short for p99, the quantile that the search kept instead."""
+    shown = [step for step in measured.server.curve if step.latency.p50 is not None]
+    known = [step for step in shown if tail(step.latency, measured.server.quantile) is not None]
+    if not shown:
+        return ""
+    slo, quantile = advice.needs.slo, measured.server.quantile
+    highest = max(step.asked for step in shown)
+    p50s = [(step.asked, step.latency.p50 or slo) for step in shown]
+    tails = [(step.asked, tail(step.latency, quantile) or slo) for step in known]
+    tops = [step.latency.p99_high or slo for step in known]
     chart = Chart(
         "Latency over requests a second, of one replica",
         Scale(0, highest * 1.06, "requests a second, of one replica", units.short, log=False),
-        Scale(min(bounds) / 1.5, max(tops) * 1.6, "latency, from when a request was due", units.seconds),
+        Scale(
+            min(slo, *(each for _, each in p50s)) / 1.5,
+            max([slo, *tops, *(each for _, each in tails + p50s)]) * 1.6,
+            "latency, from when a request was due",
+            units.seconds,
+        ),
     )
-    known = [step for step in shown if step.latency.p99 is not None]
-    if len(known) > 1:
-        upper = [(step.asked, step.latency.p99_high or step.latency.p99 or slo) for step in known]
-        lower = [(step.asked, step.latency.p99_low or step.latency.p99 or slo) for step in known]
+    sure = [step for step in known if step.latency.p99_low is not None and step.latency.p99_high is not None]
+    if len(sure) > 1 and quantile >= _P99:
+        upper = [(step.asked, step.latency.p99_high or slo) for step in sure]
+        lower = [(step.asked, step.latency.p99_low or slo) for step in sure]
         chart.area([*upper, *reversed(lower)], "served")
     chart.level(slo, "limit")
-    chart.label(0, slo / 1.0, f"allowed: p99 {units.seconds(slo)}", "limit")
-    chart.labels[-1] = (chart.labels[-1][0] + 4, chart.labels[-1][1] - 5, *chart.labels[-1][2:])
+    chart.label(highest * 0.02, slo * _above(chart), f"allowed: p99 {units.seconds(slo)}", "limit")
     if measured.server.capacity > 0:
         chart.upright(measured.server.capacity, "limit")
     won = advice.way(SERVERS)
     if won is not None and won.rps is not None and won.rps <= chart.x.high:
         chart.upright(won.rps, "you")
         chart.label(won.rps, chart.y.high, "your peak", "you", "middle")
-    for name, style, line in (
-        ("p99", "served", [(step.asked, step.latency.p99 or 0) for step in known]),
-        ("p50", "soft", [(step.asked, step.latency.p50 or 0) for step in shown]),
-    ):
+    for name, style, line, steps in ((bound_name(measured), "served", tails, known), ("p50", "soft", p50s, shown)):
         if line:
             chart.line(line, style)
-            for step, (rate, latency) in zip(known if name == "p99" else shown, line, strict=True):
+            for step, (rate, latency) in zip(steps, line, strict=True):
                 told = f"{name} {units.seconds(latency)} at {units.rate(rate)}, {step.latency.requests:,} requests"
                 chart.dot(rate, latency, style, told)
-            middle = line[len(line) // 2]
-            chart.label(middle[0], middle[1] * (chart.y.high / chart.y.low) ** 0.05, name, style, "middle")
+            rate, latency = line[len(line) // 2]
+            chart.label(rate, latency * _above(chart) ** 1.5, name, style, "middle")
     return chart.drawn()
 
 

@@ -58,7 +58,7 @@ def _doubts(measured: Measured, needs: Needs, load: Load | None) -> list[str]:
         found.append("the job's rate was not steady to 10 %")
     unsteady = sum(not step.stable for step in measured.server.curve)
     if unsteady:
-        found.append(f"{unsteady} of {len(measured.server.curve)} steps of the server were not steady to 10 %")
+        found.append(f"{unsteady} of {len(measured.server.curve)} steps of the server not steady to 10 %")
     if measured.server.quantile < 0.99:
         name = bound_name(measured)
         found.append(f"the time was too short for p99: servers were held to {name}; a longer --budget tells it")
@@ -68,7 +68,7 @@ def _doubts(measured: Measured, needs: Needs, load: Load | None) -> list[str]:
         found.append(f"{measured.parity.rows - measured.parity.equal:,} rows were answered otherwise by the other way")
     few = [step for step in measured.server.curve if step.latency.requests < _FEW]
     if few:
-        found.append(f"{len(few)} of {len(measured.server.curve)} steps had too few requests for a p99")
+        found.append(f"{len(few)} of {len(measured.server.curve)} steps with too few requests for a p99")
     served = load and replicas(speeds(measured, needs.slo, 0.0), load.rate, load.peak)
     at = latency(measured, load.peak / served.machines) if load and served else None
     if at is not None and at.p99 <= needs.slo < at.high:
@@ -78,7 +78,7 @@ def _doubts(measured: Measured, needs: Needs, load: Load | None) -> list[str]:
 
 def _steady(measured: Measured) -> str:
     requests = sum(step.latency.requests for step in measured.server.curve)
-    return f"every trial was steady to 10 %; {requests:,} requests, {measured.offline.rows * 1:,} rows of jobs"
+    return f"every trial was steady to 10 %, over {requests:,} requests and {measured.offline.rows:,} rows"
 
 
 def _or(names: set[str]) -> str:

@@ -6,7 +6,7 @@ a server's all day, idle time too."""
 import math
 from dataclasses import dataclass, replace
 
-from foretell.compare.measured import Measured, Step
+from foretell.compare.measured import Measured, Quantiles, Step
 from foretell.compare.units import DAY
 
 JOBS, SERVERS = "batch", "real time"
@@ -107,15 +107,22 @@ def bound_name(measured: Measured) -> str:
     return f"p{measured.server.quantile * 100:g}"
 
 
+def tail(latency: Quantiles, quantile: float) -> float | None:
+    """p99, or p95 or p90 by the quantile's number; None where too few requests tell it."""
+    return {0.9: latency.p90, 0.95: latency.p95}.get(quantile, latency.p99)
+
+
 def steps(measured: Measured) -> list[Step]:
     """Every step under open-loop load, the slowest rate first."""
     return sorted([*measured.server.curve, *measured.server.search], key=lambda step: step.asked)
 
 
-def jobs(speeds: Speeds, rate: float, refresh: float, keys: float | None = None) -> Jobs | None:
+def jobs(
+    speeds: Speeds, rate: float, refresh: float, keys: float | None = None, within: float = math.inf
+) -> Jobs | None:
     """Jobs that predict what came since the last one, or always the same keys; None where a start alone takes longer
-    than the refresh."""
-    room = refresh - speeds.start
+    than the refresh. within: seconds that a run may take, where that is possible at all."""
+    room = min(refresh, within if within > speeds.start else refresh) - speeds.start
     if room <= 0 or speeds.rows_per_s <= 0:
         return None
     rows = rate * refresh if keys is None else keys

@@ -65,10 +65,10 @@ def machine(measured: Measured) -> str:
         ("system", here.system),
         ("Python", here.python),
         ("foretell", here.foretell),
-        *here.versions.items(),
+        ("libraries", " · ".join(f"{name} {version}" for name, version in here.versions.items())),
     ]
     notes = "".join(f"<li>{escape(note)}</li>" for note in measured.notes)
-    told = f'<h3>Worth knowing</h3><ul class="check">{notes}</ul>' if notes else ""
+    told = f'<h3 class="next">Worth knowing</h3><ul class="why">{notes}</ul>' if notes else ""
     return (
         f'<div class="card">{_facts(facts)}</div><div class="card">{_facts(there)}</div>'
         f'<div class="card"><h3>To make it again</h3><pre>{escape(measured.command)}</pre>{told}</div>'
@@ -137,7 +137,7 @@ def _step(step: Step) -> str:
     notes = ["kept" if step.within else "not kept"]
     notes += [f"{step.failed:,} failed"] if step.failed else []
     notes += ["unsteady"] if not step.stable else []
-    notes += ["limited by the generator"] if step.limited else []
+    notes += ["generator-bound"] if step.limited else []
     cells = [
         units.rate(step.asked),
         units.rate(step.done),
@@ -152,7 +152,7 @@ def _step(step: Step) -> str:
 
 
 def _quantile(value: float | None) -> str:
-    return "too few requests" if value is None else units.seconds(value)
+    return "too few" if value is None else units.seconds(value)
 
 
 def _steady(stable: bool) -> str:

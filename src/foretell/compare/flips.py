@@ -79,7 +79,7 @@ def _known(now: str, known: float, wins: Wins) -> list[str]:
         for other in {min(1.0, known + percent / 100), max(0.0, known - percent / 100)} - {known}:
             if (then := wins(other)) != now:
                 if known == 1:
-                    return [f"rows that are not there before somebody asks: {then}"]
+                    return [f"rows that are new when somebody asks: {then}"]
                 side = "at least" if other > known else "at most"
                 return [f"{side} {units.share(other)} of the rows known ahead: {then}"]
     return []

@@ -9,7 +9,7 @@ from string import Template
 
 from foretell.compare import charts, evidence, units
 from foretell.compare.advice import NEITHER, UNDECIDED, Advice
-from foretell.compare.against import BETTER, WORSE, Difference
+from foretell.compare.against import BETTER, WORSE, Difference, change_told
 from foretell.compare.costs import JOBS, SERVERS, bound_name
 from foretell.compare.measured import Measured, Quantiles
 from foretell.compare.needs import Needs
@@ -29,7 +29,7 @@ def page(report: Report, ends: Sequence[float], difference: Difference | None = 
     return _template().substitute(
         title=escape(f"{measured.model.label}: batch or real time?"),
         model=escape(measured.model.label),
-        at=escape(measured.at.replace("T", " ").replace("Z", " UTC")),
+        at=escape(_moment(measured.at)),
         style=STYLES.get(advice.verdict, "none"),
         sentence=_whole(advice.sentence),
         reasons=_items(advice.reasons),
@@ -48,6 +48,10 @@ def page(report: Report, ends: Sequence[float], difference: Difference | None = 
             "the moment a request was due. No quantile is shown from fewer requests than can tell it."
         ),
     )
+
+
+def _moment(at: str) -> str:
+    return at.replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC")
 
 
 def needs_told(needs: Needs) -> list[str]:
@@ -190,7 +194,7 @@ def _map_told(advice: Advice) -> str:
 def _difference(found: Difference) -> str:
     rows = "".join(
         f"<tr><td>{escape(change.name)}</td><td>{escape(change.told[0])}</td><td>{escape(change.told[1])}</td>"
-        f'<td>{change.change:+.1%}</td><td class="{_verdict(change.verdict)}">{_said(change.verdict)}</td></tr>'
+        f'<td>{change_told(change)}</td><td class="{_verdict(change.verdict)}">{_said(change.verdict)}</td></tr>'
         for change in found.changes
     )
     head = "<tr><th>what</th><th>before</th><th>now</th><th>change</th><th></th></tr>"

@@ -77,8 +77,8 @@ def _own(won: Way, measured: Measured, needs: Needs, load: Load) -> list[tuple[f
         out.append((2.5 if needs.max_age is not None else 0.5, text))
     if won.p99 is not None and won.rps is not None:
         text = (
-            f"p99 is {units.seconds(won.p99)}{_interval(won)} at {units.rate(won.rps)} a replica, which is its share "
-            f"of the peak; {units.seconds(needs.slo)} is allowed"
+            f"p99 is {units.seconds(won.p99)}{_interval(won)} at the peak, {units.rate(won.rps)} a replica; "
+            f"{units.seconds(needs.slo)} is allowed"
         )
         out.append((3.0, text))
     if won.name == SERVERS and won.rps:

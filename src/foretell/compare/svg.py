@@ -9,7 +9,7 @@ from html import escape
 Pair = tuple[float, float]
 
 WIDTH, HEIGHT = 460, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 26, 40
 _LINE = 15
 
 
@@ -138,9 +138,8 @@ class Chart:
             )
         for tick in self.x.marks():
             x = self.at(tick, self.y.low)[0]
-            anchor = "end" if x > right - 12 else "middle"
             out.append(
-                f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="{anchor}">{self.x.told(tick)}</text>'
+                f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{self.x.told(tick)}</text>'
             )
         out.append(f'<line class="base" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         return out

@@ -1,5 +1,7 @@
 """The ways to answer: what each costs a day, how old and how fast its answers are, and whether it meets each need."""
 
+import math
+
 import msgspec
 
 from foretell.compare import units
@@ -84,8 +86,8 @@ def _batch(speed: Speeds, needs: Needs, load: Load) -> Way:
         checks.append(
             Check(
                 "rows known ahead",
-                "an answer to every request",
-                f"{units.share(missing)} of the rows are not there before somebody asks",
+                "an answer for each",
+                f"{units.share(missing)} of the rows are new when somebody asks",
                 False,
             )
         )
@@ -164,7 +166,8 @@ def _jobs(speed: Speeds, needs: Needs, rate: float) -> tuple[Jobs | None, Check]
     refresh = needs.refresh
     if refresh is None:
         refresh = DAY if needs.max_age is None else refresh_for(speed, rate, needs.max_age, needs.keys)
-    made = None if refresh is None else jobs(speed, rate, refresh, needs.keys)
+    within = math.inf if refresh is None or needs.max_age is None else needs.max_age - refresh
+    made = None if refresh is None else jobs(speed, rate, refresh, needs.keys, within)
     asked = "any age" if needs.max_age is None else f"at most {units.seconds(needs.max_age)} old"
     if made is None:
         found = f"a job takes {units.seconds(speed.start)} to start, before its first row"
