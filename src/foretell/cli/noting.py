@@ -27,6 +27,8 @@ from foretell.predictor import Found
 from foretell.registry.choose import without_secrets
 from foretell.tables.files import STDIN
 
+_LONG = 1.0
+"""Seconds after which it is worth telling where they went."""
 Answer = TypeVar("Answer")
 
 
@@ -216,7 +218,7 @@ def summary(done: Tally, label: str, given: dict[str, Any]) -> str:
     lines = [f"{_rows(done.rows)} in {done.seconds:.2f} s ({rate}) with {label}, {done.engine}"]
     if done.resumed:
         lines.append(f"{_rows(done.resumed)} of them by an earlier run, which do not count for the rate")
-    if did:
+    if did and done.seconds > _LONG:
         stages = f"reading {done.reading:.2f} s, predicting {done.predicting:.2f} s, writing {done.writing:.2f} s"
         lines.append(f"{stages} in all threads, after {done.start:.2f} s to start")
     if given["report"] is not None:

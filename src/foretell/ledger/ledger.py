@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 NAME = "jobs.sqlite"
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 _VERSION = 1
 LARGEST = 256 << 10
 """Most bytes of a report that are kept."""
