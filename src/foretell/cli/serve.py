@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import click
 
 from foretell import machine
+from foretell.cli.advising import advising
 from foretell.cli.environment import pinned
 from foretell.cli.main import option, own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
@@ -144,6 +145,7 @@ def _run(
             ),
             started,
             counts,
+            advising(given["model_uri"]),
         )
     finally:
         engines.close()

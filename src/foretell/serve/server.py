@@ -59,9 +59,10 @@ def run(
     manner: Manner,
     accepting: Callable[[], None],
     counts: Counts | None = None,
+    look: Callable[[Door], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. entrances: the first is where rows are sent.
-    accepting: called once it takes requests.
+    accepting: called once it takes requests. look: called at every tick, to see what is counted.
 
     Raises ServerError when its model hangs and another process can take its place.
     """
@@ -96,7 +97,7 @@ def run(
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
-    server = ModelServer(config, door, manner, entrances, accepting)
+    server = ModelServer(config, door, manner, entrances, accepting, look)
     server.run()
     if server.hung:
         raise ServerError("the model has not come back from a call; another process takes over")
@@ -107,9 +108,16 @@ class ModelServer(Server):
     or resetting any connection. hung: whether it ended because its model hangs."""
 
     def __init__(
-        self, config: Config, door: Door, manner: Manner, entrances: list[Entrance], accepting: Callable[[], None]
+        self,
+        config: Config,
+        door: Door,
+        manner: Manner,
+        entrances: list[Entrance],
+        accepting: Callable[[], None],
+        look: Callable[[Door], None] | None,
     ) -> None:
         super().__init__(config)
+        self._looks = look
         self.hung = False
         self._door = door
         self._manner = manner
@@ -170,6 +178,8 @@ class ModelServer(Server):
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
         self._door.counts.show(self._door)
+        if self._looks is not None:
+            self._looks(self._door)
         if self._manner.replaceable:
             if now - self._armed > _GRACE_SECONDS:
                 # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.
