@@ -45,6 +45,7 @@ SEAMS = {
     "onnxruntime": {"models/onnx"},
     "packaging": {"models/requirements"},
     "prometheus_client": {"serve/exposition"},
+    "opentelemetry": {"serve/spans"},
     "pandas": {
         "frames",
         "models/lightgbm",

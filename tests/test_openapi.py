@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -31,10 +30,10 @@ from foretell.serve.service import Service
 from foretell.signature import Signature, from_mlflow
 from foretell.tables.formats import SPELLINGS
 from foretell.tables.json_document import FORMS
+from scripted import everything_model
 
 EXAMPLES = 15 * int(os.environ.get("FORETELL_SOAK", "1"))
 MODELS = ["pipeline", "onnx", "params", "image", "tensors", "two_outputs"]
-TYPES = ("boolean", "integer", "long", "float", "double", "string", "binary")
 
 
 @cache
@@ -56,29 +55,6 @@ def content(doc: dict[str, Any], path: str = "/invocations") -> dict[str, Any]:
 
 def valid(doc: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
     return Draft202012Validator({"components": doc["components"], **schema}).is_valid(value)
-
-
-def everything_model(folder: Path) -> Path:
-    """A model that takes columns of every type, needed and optional ones, and params, and never refuses a row."""
-
-    class Counts:
-        def predict(self, rows: Any, scale: float = 1.0, tags: Any = ("a",)) -> Any:
-            import numpy as np
-
-            return np.arange(len(rows)) * scale
-
-    folder.mkdir()
-    columns = [{"type": kind, "name": f"{kind} 列", "required": True} for kind in TYPES]
-    columns += [{"type": kind, "name": f"maybe {kind}", "required": False} for kind in ("long", "string")]
-    params = [
-        {"name": "scale", "type": "double", "default": 1.0, "shape": None},
-        {"name": "tags", "type": "string", "default": ["a"], "shape": [-1]},
-    ]
-    signature = {"inputs": json.dumps(columns), "params": json.dumps(params)}
-    flavors = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}}
-    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "signature": signature}))
-    (folder / "model.pkl").write_bytes(cloudpickle.dumps(Counts()))
-    return folder
 
 
 @pytest.mark.parametrize("name", MODELS)

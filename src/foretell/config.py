@@ -124,4 +124,16 @@ SETTINGS = {
     "access_log_format": Setting(
         "text", "A line a request as text, or as json with its rows and times.", ("FORETELL_ACCESS_LOG_FORMAT",)
     ),
+    "otel_endpoint": Setting(
+        None,
+        "Collector to send traces to by OTLP over HTTP, as http://localhost:4318; else OTEL_EXPORTER_OTLP_ENDPOINT.",
+        ("FORETELL_OTEL_ENDPOINT",),
+    ),
+    "log_predictions": Setting(
+        None, "Folder to keep requests' rows and answers in, as Parquet files.", ("FORETELL_LOG_PREDICTIONS",)
+    ),
+    "log_sample": Setting(1.0, "Share of requests that are kept there, from 0 to 1.", ("FORETELL_LOG_SAMPLE",)),
+    "log_predictions_mb": Setting(
+        1024, "Most that the folder may hold, in MiB; then the oldest files go.", ("FORETELL_LOG_PREDICTIONS_MB",)
+    ),
 }

@@ -17,6 +17,7 @@ from foretell.cli.main import option, own_stdout
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import chosen, say
 from foretell.cli.safety import bind_beside, safety_of, safety_options
+from foretell.cli.watching import watching_options, witnesses_of
 from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
 from foretell.config import LOOPS
@@ -60,6 +61,7 @@ _SHARE_OF_MEMORY = 4
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @option("access_log_format", type=click.Choice(FORMATS))
+@watching_options
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
@@ -145,6 +147,7 @@ def _run(
             ),
             started,
             counts,
+            witnesses_of(given),
             advising(given["model_uri"]),
         )
     finally:

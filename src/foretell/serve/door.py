@@ -8,13 +8,14 @@ from foretell.serve.counts import Counts
 from foretell.serve.exchange import Heads
 from foretell.serve.limits import Limits
 from foretell.serve.service import Service
+from foretell.serve.witness import Witness
 
 
 @dataclass
 class Door:
     """hot: the models by their routes for predictions. now: the time of the last tick, exact enough for timeouts.
     held: bytes of request bodies at hand. connections: open ones, as of the last tick. counts: what /metrics tells.
-    closing: whether connections end with their next answer."""
+    closing: whether connections end with their next answer. witnesses: who else is told of every request."""
 
     hot: dict[bytes, Service]
     log: AccessLog
@@ -25,6 +26,12 @@ class Door:
     connections: int = 0
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
+    witnesses: tuple[Witness, ...] = ()
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody wants to know what became of each request."""
+        return self.log.all or bool(self.witnesses)
 
     @property
     def services(self) -> list[Service]:

@@ -29,6 +29,7 @@ from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
 from foretell.serve.service import Service
 from foretell.serve.sockets import address, listen
+from foretell.serve.witness import Witness
 
 _TICK_SECONDS = 0.05
 _IDLE_SECONDS = 0.25
@@ -59,10 +60,12 @@ def run(
     manner: Manner,
     accepting: Callable[[], None],
     counts: Counts | None = None,
+    witnesses: tuple[Witness, ...] = (),
     look: Callable[[Door], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. entrances: the first is where rows are sent.
-    accepting: called once it takes requests. look: called at every tick, to see what is counted.
+    accepting: called once it takes requests. witnesses: told of every request for predictions. look: called at every
+    tick, to see what is counted.
 
     Raises ServerError when its model hangs and another process can take its place.
     """
@@ -74,7 +77,8 @@ def run(
     door = Door(
         {b"/invocations": service}, AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts
     )
-    service.watched = door.log.all
+    door.witnesses = witnesses
+    service.watched = door.watched
     config = Config(
         Routes(
             door,
@@ -159,6 +163,8 @@ class ModelServer(Server):
             connection.transport.abort()
         for service in self._services:
             service.close()
+        for witness in self._door.witnesses:
+            witness.close()
         faulthandler.cancel_dump_traceback_later()
 
     @property
@@ -177,6 +183,8 @@ class ModelServer(Server):
         self._door.connections = len(self.server_state.connections)
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
+        for witness in self._door.witnesses:
+            witness.look(self._door.counts)
         self._door.counts.show(self._door)
         if self._looks is not None:
             self._looks(self._door)

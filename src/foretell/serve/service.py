@@ -31,7 +31,8 @@ Done = Callable[[Exchange, Reply], None]
 
 class Service:
     """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
-    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request."""
+    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request. samples:
+    what the model answered to its example, without and with probabilities, as far as it did."""
 
     def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
         resolved = predictor.resolved
@@ -43,7 +44,7 @@ class Service:
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
-        self._samples: tuple[Answers, ...] = ()
+        self.samples: tuple[Answers, ...] = ()
 
     def warm_up(self) -> None:
         """Predicts the example row a few times, so that the first request does not pay for it. Whether the model can
@@ -52,9 +53,9 @@ class Service:
         with contextlib.suppress(ForetellError):
             for _ in range(_WARM_UPS):
                 answers = self.predictor.rehearse(Call(False, params))
-            self._samples = (answers,)
+            self.samples = (answers,)
             if self.predictor.engine.proba:
-                self._samples += (self.predictor.rehearse(Call(True, params)),)
+                self.samples += (self.predictor.rehearse(Call(True, params)),)
 
     def described(self, path: str) -> Described:
         """What is to be known of the model. path: where its requests are sent."""
@@ -64,7 +65,7 @@ class Service:
             self.version.decode(),
             predictor.signature,
             predictor.example_rows(),
-            self._samples,
+            self.samples,
             predictor.engine.proba,
             path,
         )
@@ -157,7 +158,8 @@ class Service:
         waiting, exchange.waiting = exchange.waiting, None
         rows = ask.batch.rows
         if (self.watched or isinstance(outcome, Failed)) and waiting is not None:
-            exchange.trail = Trail(rows, waiting.since, waiting.turn)
+            portion = None if isinstance(outcome, Failed) else outcome
+            exchange.trail = Trail(rows, waiting.since, waiting.turn, ask.batch, ask.call, portion)
         if rows == 0:
             outcome = _of_no_rows(outcome)
         if isinstance(outcome, Failed):
