@@ -33,7 +33,7 @@ def saved(name: str, found: Measured, needs: Needs = Needs()) -> Path:  # noqa: 
 
 def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "models", "compare", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
 
 
 def test_advises_again_from_a_report() -> None:
