@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def against_wrk(model: str) -> None:
         return
     asked = Asked(model, "")
     settings = settled(asked, asked.find(), str(Path("state").absolute()))
-    with served(settings, 1, float("inf")) as server, Generator() as generator:
+    with served(settings, 1, time.perf_counter() + 60) as server, Generator() as generator:
         print(f"{'conns':<10}{'wrk':>12}{'foretell':>12}{'ratio':>12}   requests/s, best of {TURNS} turns")
         for connections in (1, 32, 128):
             found = [(wrk(server, connections), ours(generator, server, connections)) for _ in range(TURNS)]
