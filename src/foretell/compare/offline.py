@@ -20,6 +20,7 @@ _GROWTH = 50
 _FILL = 0.85
 """Of the time that is left, this share is planned: no pass takes just as long as the last one promised."""
 _SHORT = 0.15
+_ROOMY = 6
 _TICK = 1e-4
 
 
@@ -86,8 +87,10 @@ class Jobs:
 
 
 def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
-    """The trial. known: a job on some rows, which tells how many can be done. until: when it should be over."""
-    first = jobs.of_rows(1)
+    """The trial. known: a job on some rows, which tells how many can be done, and stands for one on a single row where
+    a start takes too long. until: when it should be over."""
+    roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
+    first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
     last = known
     while not passes or _goes_on(passes, until):
