@@ -1,7 +1,7 @@
 """The servers that foretell is measured beside: two floors, and how others serve the same models.
 
 A peer that pip can install has an environment of its own, made once, in ~/.cache/foretell-benchmarks. In commands PORT
-stands for the port, PYTHON for the environment's, NGINX for a configuration file.
+stands for the port, PYTHON and BIN for what is in the environment, NGINX for a configuration file.
 """
 
 import os
@@ -176,7 +176,7 @@ def servers(name: str) -> list[Server]:
         _installed(
             "MLServer",
             "mlserver",
-            ["PYTHON", "-m", "mlserver", "start", "."],
+            ["BIN/mlserver", "start", "."],
             {
                 "mlserver_model.py": held + MLSERVER,
                 "model-settings.json": MLSERVER_MODEL,
@@ -201,4 +201,5 @@ def _installed(label: str, package: str, command: list[str], files: dict[str, st
                 print(f"{label}: {ran.stderr.strip().splitlines()[-1][:150]}")
                 return Server(label, None)
         done.touch()
-    return Server(label, [str(python) if part == "PYTHON" else part for part in command], files)
+    started = [part.replace("PYTHON", str(python)).replace("BIN/", f"{python.parent}/") for part in command]
+    return Server(label, started, files)

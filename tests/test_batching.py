@@ -110,12 +110,12 @@ def test_a_deadline_that_is_none_is_refused(troubled: Server, said: str) -> None
 
 
 def test_a_full_queue_refuses_at_once(scripted: Path) -> None:
-    """503 with Retry-After while the model is still busy; those who wait are served."""
+    """503 with Retry-After while the model is still busy, before the body is read; those who wait are served."""
     with serving("--trust", "-m", scripted, "--max-queue", "4") as server:
         with behind_a_gate(server, scripted):
             waiting = [sent(server.port, data([PLAIN, at])) for at in range(4)]
             taken_in(server.port)
-            refused = [whole(sent(server.port, data([PLAIN, 9]))) for _ in range(3)]
+            refused = [whole(sent(server.port, body)) for body in (data([PLAIN, 9]), "{", "no JSON")]
         answers = [answer(connection) for connection in waiting]
     assert [(503, "1")] * 3 == [(reply.status, reply.headers["retry-after"]) for reply in refused]
     assert [(200, b'{"predictions": [%.1f]}' % (2 * at)) for at in range(4)] == answers

@@ -10,17 +10,19 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
-from time import monotonic
 
+import numpy as np
 import pytest
 
 from conftest import PATIENCE, serving
+from foretell.compare.load import Generator, Load, Sent
 from load import Connection
 from scripted import PLAIN, RAISES, scripted_model
 
 SOAK = int(os.environ.get("FORETELL_SOAK", "1"))
 REQUESTS = 20_000 * SOAK
 CLIENTS = 48
+LONG = PATIENCE
 
 
 class Soak:
@@ -90,63 +92,39 @@ def test_everyone_gets_their_own_answer_whatever_happens(tmp_path: Path, capsys:
 # More than it can do
 
 
-class OpenLoop:
-    """Requests that come when they come, whether or not others were answered. statuses: of what came back within
-    latencies, by status, in seconds."""
-
-    def __init__(self, port: int) -> None:
-        self.statuses: Counter[int] = Counter()
-        self.latencies: dict[int, list[float]] = {}
-        self._port = port
-        self._idle: list[Connection] = []
-
-    async def at(self, rate: float, seconds: float) -> None:
-        """rate: requests a second, at random moments."""
-        moments, numbers = random.Random(5), []
-        start = due = monotonic()
-        while due < start + seconds:
-            due += moments.expovariate(rate)
-            if (early := due - monotonic()) > 0:
-                await asyncio.sleep(early)
-            numbers.append(asyncio.ensure_future(self._ask()))
-        await asyncio.gather(*numbers)
-
-    async def _ask(self) -> None:
-        connection = self._idle.pop() if self._idle else await Connection.open(self._port)
-        asked = monotonic()
-        status, _, kept = await connection.ask(b'{"data": [[0, 1]]}')
-        self.statuses[status] += 1
-        self.latencies.setdefault(status, []).append(monotonic() - asked)
-        if kept:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
+TIMES = (0.5, 1, 2, 5, 10)
+SECONDS = 1.5
 
 
 def test_overload_is_refused_and_costs_the_others_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for ten times what it can do, a server answers about as much as it can, and refuses the rest with 503."""
     scripted = scripted_model(tmp_path / "scripted", pause=0.02)
     limits = ("--max-batch-size", "4", "--max-queue", "16", "--access-log", "none")
-
-    async def goodput(port: int, rate: float) -> tuple[float, OpenLoop]:
-        load = OpenLoop(port)
-        started = monotonic()
-        await load.at(rate, 1.5)
-        load.close()
-        return load.statuses[200] / (monotonic() - started), load
-
-    with serving("--trust", "-m", scripted, *limits) as server:
-        capacity = 4 / 0.021
-        measured = {times: asyncio.run(goodput(server.port, times * capacity)) for times in (0.5, 1, 2, 5, 10)}
-    peak = max(rate for rate, _ in measured.values())
+    capacity = 4 / 0.021
+    found: dict[float, Sent] = {}
+    with serving("--trust", "-m", scripted, *limits) as server, Generator() as generator:
+        for times in TIMES:
+            found[times] = generator.run("127.0.0.1", server.port, at_random(times * capacity))
     with capsys.disabled():
-        for times, (rate, load) in measured.items():
-            worst = {status: f"{max(seconds) * 1000:.0f} ms" for status, seconds in load.latencies.items()}
-            print(f"\n{times} x capacity: {rate:.0f} good a second of {peak:.0f}, slowest {worst}", end="")
-    assert {200, 503, 504} >= {status for _, load in measured.values() for status in load.statuses}
-    assert measured[10][1].statuses[503] > measured[10][1].statuses[200] > 0
-    assert 0 == measured[0.5][1].statuses[503]
+        for times, sent in found.items():
+            print(f"\n{times} x capacity: {told(sent)}", end="")
+    statuses = {times: Counter(sent.status.tolist()) for times, sent in found.items()}
+    assert {200, 503, 504} >= set().union(*statuses.values())
+    assert statuses[10][503] > statuses[10][200] > 0
+    assert statuses[10][503] > statuses[0.5][503]
+
+
+def at_random(rate: float) -> Load:
+    """Requests that come when they come, whether or not others were answered: so many a second, on the average."""
+    due = np.cumsum(np.random.default_rng(5).exponential(1 / rate, int(rate * SECONDS)))
+    return Load([request(b'{"data": [[0, 1]]}')], np.zeros(1, np.int32), LONG, due, patience=LONG, grace=LONG)
+
+
+def request(body: bytes) -> bytes:
+    return b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def told(sent: Sent) -> str:
+    slowest = {status: sent.service[sent.status == status].max() * 1000 for status in set(sent.status.tolist())}
+    good = (sent.status == 200).sum() / sent.seconds
+    return f"{good:.0f} good a second, slowest {', '.join(f'{s}: {ms:.0f} ms' for s, ms in sorted(slowest.items()))}"
