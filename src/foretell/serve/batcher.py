@@ -26,6 +26,13 @@ _LEAST_ROWS = 256
 _HUNG_SECONDS = 1.0
 
 
+QUEUE, HANGS = "queue_full", "model_hangs"
+FULL = {
+    QUEUE: Overloaded("too many requests wait already", "Try again, or more slowly", full=QUEUE),
+    HANGS: Overloaded("the model has not come back from a call", "Try again later", full=HANGS),
+}
+
+
 class Failed:
     """Why a request got no answers. row: which of its rows is bad, where one is."""
 
@@ -153,12 +160,12 @@ class Batcher:
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
-    def check_room(self) -> None:
-        """Raises Overloaded where no request can be taken now."""
+    @property
+    def full(self) -> str:
+        """Why no request can be taken now: one of FULL, or "" if one can."""
         if self._count >= self._most:
-            raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly", full="queue_full")
-        if self.running and self.hung:
-            raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
+            return QUEUE
+        return HANGS if self.running and self.hung else ""
 
     def submit(self, waiting: Waiting) -> None:
         """Queues rows, for which there is room; they are answered later, or when their time is up."""

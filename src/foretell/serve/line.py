@@ -185,11 +185,12 @@ class Line:
         """Head and body in one write. Returns whether the connection goes on."""
         door = self._door
         ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
+        service, state = exchange.service, self._state
         given = request_id(exchange.head.request_id)
-        self._transport.write(door.heads.reply(exchange.service, reply, given, self._state.default_headers, ends))
-        self._state.total_requests += 1
+        self._transport.write(door.heads.reply(service, reply, given, state.default_headers, ends))
+        state.total_requests += 1
         seconds = monotonic() - exchange.started
-        exchange.service.meter.answered(reply, seconds)
+        service.meter.answered(reply, seconds)
         if door.log.all or reply.status >= 400 or door.witnesses:
             exchange.request_id = given
             self._tell(exchange, reply, seconds)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -48,26 +48,17 @@ class Portion(msgspec.Struct, eq=False):
     def answers(self) -> Answers:
         return self.shared.answers[self.start : self.stop]
 
-    @property
-    def values(self) -> list[Any]:
-        """The rows as MLflow's `predictions`."""
-        return self.shared.values[self.start : self.stop]
 
 
 class Shared:
-    """The answers to a batch."""
-
-    __slots__ = ("_values", "answers")
+    """The answers to a batch. values: its rows as MLflow's `predictions`."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
-        self._values: list[Any] | None = None
 
-    @property
+    @cached_property
     def values(self) -> list[Any]:
-        if self._values is None:
-            self._values = self.answers.to_list()
-        return self._values
+        return self.answers.to_list()
 
 
 class BodyDecoder:
@@ -153,7 +144,7 @@ class BodyDecoder:
 def encode(portion: Portion, fmt: Format) -> bytes:
     """Answers as a body."""
     if fmt is JSON:
-        return b'{"predictions": %b}' % _ENCODE(portion.values)
+        return b'{"predictions": %b}' % _ENCODE(portion.shared.values[portion.start : portion.stop])
     answers, writer = portion.answers, formats.writer(fmt)
     return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
 

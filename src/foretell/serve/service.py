@@ -11,7 +11,7 @@ from foretell.batch import Answers, Call, Output
 from foretell.errors import DeadlineExceeded, ForetellError, PredictionError, UsageError
 from foretell.predictor import Predictor
 from foretell.serve import protocols
-from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
+from foretell.serve.batcher import FULL, Batcher, Failed, Outcome, Waiting
 from foretell.serve.exchange import Exchange, Reply, Trail
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
@@ -42,6 +42,7 @@ class Service:
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
+        self._full = {why: refusal(error) for why, error in FULL.items()}
         self.samples: tuple[Answers, ...] = ()
 
     def warm_up(self) -> None:
@@ -109,9 +110,11 @@ class Service:
     def invoke(self, exchange: Exchange, body: bytes, now: float) -> None:
         """Answers one request, which came whole at that time, by calling its done, on the loop, at once or later.
         Whether there is room is looked at first: to refuse must cost less than to answer."""
+        if full := self._batcher.full:
+            exchange.done(exchange, self._full[full])
+            return
         head = exchange.head
         try:
-            self._batcher.check_room()
             seconds = patience(head, self.limits.timeout) if head.patience else self.limits.timeout
             wish = head.wish
             if wish is None:
@@ -147,8 +150,10 @@ class Service:
         try:
             if isinstance(ask, ForetellError):
                 raise ask
-            self._batcher.check_room()
-            self._wait(exchange, ask, deadline, seconds, monotonic())
+            if full := self._batcher.full:
+                exchange.done(exchange, self._full[full])
+            else:
+                self._wait(exchange, ask, deadline, seconds, monotonic())
         except ForetellError as error:
             exchange.done(exchange, self.refused(error))
 
