@@ -186,7 +186,7 @@ def _latency_check(measured: Measured, needs: Needs, peak: float, machines: int 
     if at is None:
         return Check("fast enough", asked, f"kept by {_replicas(machines)}", True)
     found = f"p99 {units.seconds(at.p99)} with {_replicas(machines)}"
-    return Check("fast enough", asked, found, True)
+    return Check("fast enough", asked, found, at.low <= needs.slo)
 
 
 def _replicas(machines: int) -> str:
