@@ -16,7 +16,7 @@ def test_the_page_of_models_is_what_the_tables_say() -> None:
 
 
 def test_the_guide_walks_through_every_scenario() -> None:
-    """docs/batch-or-real-time.md has each scenario with its needs as they are now, its command and what that printed."""
+    """docs/batch-or-real-time.md has each scenario with its needs as they are now, and its command."""
     guide = runpy.run_path(str(ROOT / "scripts" / "compare_page.py"))
     page = (ROOT / "docs" / "batch-or-real-time.md").read_text()
     for name, scenario in SCENARIOS.items():
