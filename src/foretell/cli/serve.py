@@ -33,6 +33,7 @@ from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
+from foretell.serve.swapper import Manners
 from foretell.serve.wanted import Wanted, keep_trust
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -62,6 +63,10 @@ _SHARE_OF_MEMORY = 4
 @option("write_timeout", type=_POSITIVE)
 @option("keep_alive", type=_POSITIVE)
 @option("drain_delay", type=click.FloatRange(min=0))
+@option("follow", is_flag=True)
+@option("poll_seconds", type=click.FloatRange(min=0))
+@option("load_timeout", type=_POSITIVE)
+@option("allow_signature_change", is_flag=True)
 @safety_options
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
@@ -181,6 +186,8 @@ def _run(
         given["loop"],
         replaceable=several,
         early=not several,
+        poll=0.0 if several else given["poll_seconds"],
+        change=Manners(given["load_timeout"], given["allow_signature_change"]),
     )
     witnesses = witnesses_of(given)
     run(

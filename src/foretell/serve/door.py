@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from foretell.serve.absent import Absent
 from foretell.serve.access_log import AccessLog
@@ -22,7 +23,7 @@ class Door:
     """names: of the models, the first of which stands for the server. hot: by their routes for predictions. now: the
     time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand. connections: open ones, as
     of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses:
-    who else is told of every request."""
+    who else is told of every request. told: how each model's versions stand."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -35,6 +36,7 @@ class Door:
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
     witnesses: tuple[Witness, ...] = ()
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def watched(self) -> bool:

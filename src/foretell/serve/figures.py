@@ -40,7 +40,18 @@ METRICS = {
     "foretell_rows": Metric(COUNTER, "Rows that the model was given.", _MODEL),
     "foretell_model": Metric(INFO, "The versions that are served.", (*_MODEL, "uri", "digest", "engine")),
     "foretell_model_ready": Metric(GAUGE, "Workers in which the model takes requests.", _MODEL),
-    "foretell_reloads": Metric(COUNTER, "Attempts to serve another version, by outcome.", ("model", "outcome")),
+    "foretell_reloads": Metric(
+        COUNTER, "Attempts to serve another version, by outcome.", ("model", "outcome"), shared=True
+    ),
+    "foretell_newer_version": Metric(
+        GAUGE, "The version that the model's uri means, where that does not serve; else 0.", ("model",), shared=True
+    ),
+    "foretell_registry_confirmed_time_seconds": Metric(
+        GAUGE,
+        "When the registry last said what the model's uri means, since the epoch; time() less this is its age.",
+        ("model",),
+        shared=True,
+    ),
     "foretell_http_requests": Metric(COUNTER, "Requests for anything but predictions.", ("path", "status")),
     "foretell_traces": Metric(COUNTER, "Requests whose spans were sent, or were not.", ("outcome",)),
     "foretell_logged_rows": Metric(COUNTER, "Rows for the log of predictions, written or not.", ("outcome",)),

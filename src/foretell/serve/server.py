@@ -19,17 +19,20 @@ from uvicorn import Config, Server
 from foretell.errors import ForetellError, ServerError
 from foretell.predictor import Found
 from foretell.serve.access_log import AccessLog
+from foretell.serve.administration import Administration
 from foretell.serve.clocks import EVERY_SECONDS
 from foretell.serve.counts import Counts
 from foretell.serve.door import Door
 from foretell.serve.entrance import Entrance
-from foretell.serve.follower import Follower
+from foretell.serve.figures import merged
+from foretell.serve.follower import RELOAD, Asked, Follower
 from foretell.serve.gate import Gate
 from foretell.serve.http import InvocationsProtocol
 from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
 from foretell.serve.sockets import address, listen
-from foretell.serve.swapper import Swapper
+from foretell.serve.standing import Standing
+from foretell.serve.swapper import Manners, Swapper
 from foretell.serve.wanted import Wanted
 from foretell.serve.witness import Witness
 
@@ -46,7 +49,8 @@ _TURN_SECONDS = 0.001
 @dataclass(frozen=True)
 class Manner:
     """How a process serves. loop: uvloop or asyncio. replaceable: whether another process comes when this one ends, so
-    that it may when its model hangs. early: whether connections are taken while the models are still being loaded."""
+    that it may when its model hangs. early: whether connections are taken while the models are still being loaded.
+    poll: seconds between two looks into a registry. change: how versions change."""
 
     access_log: str
     access_log_format: str = "text"
@@ -54,6 +58,8 @@ class Manner:
     loop: str = "uvloop"
     replaceable: bool = False
     early: bool = True
+    poll: float = 15.0
+    change: Manners = Manners()
 
 
 def run(
@@ -80,11 +86,12 @@ def run(
     counts = counts or Counts()
     door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
     door.witnesses = witnesses
-    swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
+    swapper = Swapper(wanted, door, counts, replace(manner.change, debug=manner.debug), say)
     config = Config(
         Routes(
             door,
             address(entrances[0].listeners, secure=entrances[0].secure),
+            Administration(door, lambda asked: server.follower.ask(asked)),
             keys=entrances[0].gate.keyed,
             named=entrances[0].gate.named,
         ),
@@ -101,7 +108,7 @@ def run(
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
     server = ModelServer(config, door, manner, entrances, swapper, lambda: accepting(door))
-    server.follower = Follower(wanted, first, server, server.opened, server.fail, say)
+    server.follower = Follower(wanted, first, server, server.opened, server.fail, say, poll=manner.poll)
     server.run()
     if server.failure is not None:
         raise server.failure
@@ -146,11 +153,16 @@ class ModelServer(Server):
 
     def open(self, name: str, found: Found) -> None:
         """Loads a model and lets it answer. Any thread. Raises ForetellError."""
-        self._swapper.put(self._swapper.load(name, found))
+        self._swapper.open(name, found)
 
     def unserved(self, name: str, reason: str) -> None:
         """Says to those who ask why there is no model. Any thread."""
-        self._swapper.fail(name, reason)
+        self._swapper.unserved(name, reason)
+
+    def told(self, standings: list[Standing]) -> None:
+        """How the models stand. Any thread."""
+        self._door.told = {each.name: each.told() for each in standings}
+        self._door.counts.told = merged(each.series() for each in standings)
 
     def opened(self) -> None:
         """The models have been loaded. Any thread."""
@@ -266,6 +278,7 @@ class ModelServer(Server):
             yield
             return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self.follower.ask(Asked(RELOAD)))
         try:
             yield
         finally:

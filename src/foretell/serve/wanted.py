@@ -10,12 +10,13 @@ from pathlib import Path
 from foretell import predictor as predictors
 from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, ModelUnreadable
 from foretell.models import proven
 from foretell.models.proven import NATIVE
 from foretell.predictor import AUTO, Found, Predictor, variant
 from foretell.registry.uri import RegistryUri, needs_registry, parse
 from foretell.serve.limits import Limits
+from foretell.serve.standing import Version
 
 NAME = re.compile(r"[^\W_][\w .@+-]{0,79}")
 _TRUST = "FORETELL_TRUST"
@@ -23,7 +24,7 @@ _TRUST = "FORETELL_TRUST"
 
 @dataclass(frozen=True)
 class Wanted:
-    """name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether
+    """follow: whether what its uri means later is served then. name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether
     what the uri means at the start may run code. timeout and what follows: the model's own, in place of the server's.
     """
 
@@ -38,15 +39,19 @@ class Wanted:
     max_batch_size: int | None = None
     max_queue_delay_ms: float | None = None
     max_queue: int | None = None
+    follow: bool = False
 
     @property
     def variant(self) -> str:
         return variant(self.schema, self.cast)
 
-    def find(self, say: Callable[[str], None] | None = None) -> Found:
-        """What the uri means now, found and verified. Only what was trusted before may run code. Raises
-        ForetellError."""
-        found = predictors.find(self.uri, registry=self.registry, engine=self.engine, variant=self.variant, say=say)
+    def find(self, version: Version | None = None, say: Callable[[str], None] | None = None) -> Found:
+        """What the uri means now, or that version of it, found and verified. Only what was trusted before may run code.
+        Raises ForetellError."""
+        uri = version.uri if version else self.uri
+        found = predictors.find(uri, registry=self.registry, engine=self.engine, variant=self.variant, say=say)
+        if version is not None and found.resolved.digest != version.digest:
+            raise ModelUnreadable(f"{found.resolved.label} is not what it was")
         return self.with_engine(found, say or (lambda _: None))
 
     def with_engine(self, found: Found, say: Callable[[str], None]) -> Found:
