@@ -1,4 +1,4 @@
-"""What a server tells of its versions, at /version, and how somebody changes them: POST /admin/reload, /admin/rollback."""
+"""What a server tells of its versions, at /version, and how they are changed: POST /admin/reload, /admin/rollback."""
 
 import asyncio
 from collections.abc import Callable

@@ -50,8 +50,7 @@ class Asked:
 
 class Follower:
     """first: finds a model as it is found at the start. opened: called when all have been tried, and one at least
-    serves. failed: called where none does, or the only one. poll: seconds between two looks into a registry; 0 for none.
-    """
+    serves. failed: called where none does. poll: seconds between two looks into a registry; 0 for none."""
 
     def __init__(
         self,
@@ -157,7 +156,7 @@ class Follower:
         standing.newer = number
         if self._follows(name, number):
             self._tell()
-            self._change(name, self._wanted[name].find, SWAPPED)
+            self._change(name, standing.serving, self._wanted[name].find, SWAPPED)
 
     def _follows(self, name: str, number: int) -> bool:
         return self._wanted[name].follow and str(number) not in self._standings[name].refused
@@ -171,8 +170,8 @@ class Follower:
 
     def _reload(self, name: str) -> str:
         """Serves what the uri means now, also where that was refused before."""
-        if self._standings[name].serving is not None:
-            return self._change(name, self._wanted[name].find, SWAPPED)
+        if (serving := self._standings[name].serving) is not None:
+            return self._change(name, serving, self._wanted[name].find, SWAPPED)
         if self._begin(name, self._wanted[name].find) is not None:
             return FAILED
         self._say(f"{name} is served now")
@@ -185,18 +184,16 @@ class Follower:
         if before is None or now is None:
             standing.problem = "no other version has been served, so there is none to go back to"
             return FAILED
-        outcome = self._change(name, lambda: self._wanted[name].find(before), ROLLED_BACK)
+        outcome = self._change(name, now, lambda: self._wanted[name].find(before), ROLLED_BACK)
         if outcome == ROLLED_BACK:
             standing.refused.add(now.label)
             standing.newer = int(now.label) if now.label.isdigit() and standing.confirmed else 0
         return outcome
 
-    def _change(self, name: str, find: Callable[[], Found], outcome: str) -> str:
+    def _change(self, name: str, serving: Version, find: Callable[[], Found], outcome: str) -> str:
         """Lets another version serve. Where it cannot, the one that does goes on, and the other is left alone. Returns
         what became of it."""
         standing = self._standings[name]
-        serving = standing.serving
-        assert serving is not None
         label = str(standing.newer or "the version")
         try:
             found = find()

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -59,7 +59,7 @@ class Manner:
     replaceable: bool = False
     early: bool = True
     poll: float = 15.0
-    change: Manners = Manners()
+    change: Manners = field(default_factory=Manners)
 
 
 def run(
