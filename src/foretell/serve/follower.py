@@ -152,10 +152,10 @@ class Follower:
             return
         if number != standing.newer:
             then = "" if self._follows(name, number) else "; --follow or POST /admin/reload serves it"
-            self._say(f"{standing.uri} is version {number} now, and version {standing.serving.label} serves{then}")
-        standing.newer = number
-        if self._follows(name, number):
+            standing.newer = number
             self._tell()
+            self._say(f"{standing.uri} is version {number} now, and version {standing.serving.label} serves{then}")
+        if self._follows(name, number):
             self._change(name, standing.serving, self._wanted[name].find, SWAPPED)
 
     def _follows(self, name: str, number: int) -> bool:
@@ -208,11 +208,13 @@ class Follower:
             standing.outcomes[FAILED] += 1
             if not isinstance(error, RegistryDown):
                 standing.refused.add(label)
+            self._tell()
             self._say(f"{name} stays with version {serving.label}; {standing.problem}")
             return FAILED
         standing.before, standing.serving, standing.newer, standing.problem = serving, version, 0, ""
         standing.refused.discard(version.label)
         standing.outcomes[outcome] += 1
+        self._tell()
         self._say(f"{name} is served by version {version.label} now, and was by {serving.label}")
         return outcome
 

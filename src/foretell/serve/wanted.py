@@ -24,8 +24,8 @@ _TRUST = "FORETELL_TRUST"
 
 @dataclass(frozen=True)
 class Wanted:
-    """name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether what
-    the uri means at the start may run code. timeout and what follows: the model's own, in place of the server's. follow:
+    """name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether
+    what the uri means at the start may run code. timeout, max_…: the model's own, in place of the server's. follow:
     whether what its uri means later is served then.
     """
 
