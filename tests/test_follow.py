@@ -20,6 +20,7 @@ from foretell import machine
 from foretell.registry.local import LocalRegistry
 from load import Connection
 from scripted import data, stored_model
+from test_lifecycle import children
 
 SOAK = int(os.environ.get("FORETELL_SOAK", "1"))
 CLIENTS = 8
@@ -186,7 +187,7 @@ class Asking:
             await asyncio.sleep(0.01)
 
 
-WAYS = {"one-process": ()}
+WAYS = {"one-process": (), "workers": ("-w", "2")}
 
 
 @pytest.mark.parametrize("options", WAYS.values(), ids=WAYS.keys())
@@ -274,6 +275,72 @@ def test_keeps_what_serves_when_another_version_fails(tmp_path: Path) -> None:
     print(f"{len(FAILURES)} kinds of failures")
     assert len(FAILURES) == failed
     assert len(FAILURES) == len([line for line in server.lines if "stays with version" in line])
+
+
+class Coded:
+    """A model whose class comes from its own code folder."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("__import__('mine').Model()",)
+
+
+def coded(number: int) -> dict[str, str]:
+    return {"mine.py": f"class Model:\n    def predict(self, rows):\n        return rows[:, 0] + {number * 1000}\n"}
+
+
+def test_code_of_its_own_is_followed_in_another_process(tmp_path: Path) -> None:
+    """A module that two versions bring in different forms is each version's own; one process serves at a time, and a
+    version that fails or hangs there leaves the one before."""
+    registry = Registry(tmp_path)
+    registry.add(pickle.dumps(Coded()), code=coded(1))
+    with on(registry, "--follow", "--load-timeout", "4") as server:
+        first = served(server)
+        registry.add(pickle.dumps(Coded()), code=coded(2))
+        server.lines.until("m is served by version 2 now, and was by 1")
+        second = served(server), told(server)["workers"]
+        registry.add(pickle.dumps(Coded()), code={"other.py": ""})
+        broken = server.lines.until("m stays with version 2; 3: ")
+        registry.add(pickle.dumps(Hangs()))
+        server.lines.until("m stays with version 2; 4: it was not loaded within 4 s")
+        kept = served(server)
+        back = admin(server, "rollback"), served(server)
+    assert (answer(1), answer(2), answer(2)) == (first, second[0], kept)
+    assert {"2": 1} == second[1]
+    assert "mine" in broken
+    assert (200, answer(1)) == (back[0][0], back[1])
+
+
+def test_a_process_takes_code_of_one_version_only(tmp_path: Path) -> None:
+    """Without --follow one process serves: another version's code would not be loaded, and is refused."""
+    registry = Registry(tmp_path)
+    registry.add(pickle.dumps(Coded()), code=coded(1))
+    with on(registry) as server:
+        registry.add(pickle.dumps(Coded()), code=coded(2))
+        status, said = admin(server, "reload")
+        kept = served(server)
+    assert (409, answer(1)) == (status, kept)
+    assert "--follow" in said["message"]
+
+
+def test_workers_that_die_start_with_what_serves(registry: Registry) -> None:
+    """After a change, a worker that is killed comes back with the version that serves now, whatever the uri means."""
+    with on(registry, "-w", "2") as server:
+        registry.adds(2)
+        server.lines.until("is version 2 now")
+        reloaded = admin(server, "reload"), served(server)
+        registry.adds(3)
+        server.lines.until("is version 3 now")
+        while {"2": 2} != told(server)["workers"]:
+            pass
+        os.kill(children(server.process)[0], signal.SIGKILL)
+        server.lines.until("starting another")
+        while {"2": 2} != told(server)["workers"]:
+            pass
+        stands = told(server)
+        back = admin(server, "rollback"), served(server)
+    assert (200, answer(2)) == (reloaded[0][0], reloaded[1])
+    assert ("2", "3", "1") == (stands["version"], stands["newer"], stands["previous"])
+    assert (200, answer(1)) == (back[0][0], back[1])
 
 
 def test_trust_is_not_for_what_comes_later(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

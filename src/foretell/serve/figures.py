@@ -79,10 +79,10 @@ def of_meter(meter: Meter, protocol: str = "invocations") -> Series:
         ("foretell_requests", (*labels, protocol, "200")): meter.good,
         ("foretell_requests_abandoned", labels): meter.abandoned,
         ("foretell_requests_in_flight", labels): meter.in_flight,
-        ("foretell_request_seconds", labels): _listed(meter.whole),
-        ("foretell_queue_seconds", labels): _listed(meter.queue),
-        ("foretell_compute_seconds", labels): _listed(meter.compute),
-        ("foretell_batch_rows", labels): _listed(meter.batch),
+        ("foretell_request_seconds", labels): _numbers(meter.whole),
+        ("foretell_queue_seconds", labels): _numbers(meter.queue),
+        ("foretell_compute_seconds", labels): _numbers(meter.compute),
+        ("foretell_batch_rows", labels): _numbers(meter.batch),
         ("foretell_rows", labels): meter.rows,
     }
     for (status, reason), count in meter.others.items():
@@ -121,17 +121,25 @@ def earlier(series: Series, apart: set[tuple[str, ...]]) -> Series:
     return found
 
 
-def packed(series: Series) -> bytes:
-    return msgspec.msgpack.encode([(name, labels, value) for (name, labels), value in series.items()])
+def rows(series: Series) -> list[Any]:
+    """As plain lists, to be sent."""
+    return [(name, labels, value) for (name, labels), value in series.items()]
 
 
-def unpacked(packed: bytes) -> Series:
-    """What another process packed; names that this one does not know are left out."""
-    rows = msgspec.msgpack.decode(packed)
+def listed(rows: list[Any]) -> Series:
+    """What another process sent; names that this one does not know are left out."""
     return {(name, tuple(labels)): value for name, labels, value in rows if name in METRICS}
 
 
-def _listed(histogram: Histogram) -> list[float]:
+def packed(series: Series) -> bytes:
+    return msgspec.msgpack.encode(rows(series))
+
+
+def unpacked(packed: bytes) -> Series:
+    return listed(msgspec.msgpack.decode(packed))
+
+
+def _numbers(histogram: Histogram) -> list[float]:
     return [*histogram.counts, histogram.total]
 
 

@@ -50,7 +50,8 @@ class Asked:
 
 class Follower:
     """first: finds a model as it is found at the start. opened: called when all have been tried, and one at least
-    serves. failed: called where none does. poll: seconds between two looks into a registry; 0 for none."""
+    serves. failed: called where none does. poll: seconds between two looks into a registry; 0 for none.
+    again: whether anything is done after the start; not where a parent sees to it."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Follower:
         say: Callable[[str], None],
         *,
         poll: float,
+        again: bool = True,
     ) -> None:
         self._wanted = wanted
         self._first = first
@@ -70,6 +72,7 @@ class Follower:
         self._failed = failed
         self._say = say
         self._poll = poll
+        self._once = not again
         self._standings = {name: Standing(name, one.uri) for name, one in wanted.items()}
         self._asked: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
@@ -93,7 +96,7 @@ class Follower:
             self._failed(errors[0])
             return
         self._opened()
-        while True:
+        while not self._once:
             wait = min(self._due.values()) - monotonic() if self._due else None
             try:
                 asked = self._asked.get(timeout=None if wait is None else max(0.0, wait))
@@ -116,7 +119,7 @@ class Follower:
         except Exception as error:
             standing.problem = why(error)
             self._hands.unserved(name, standing.problem)
-            if not self._pauses.get(name) and len(self._wanted) > 1:
+            if not self._pauses.get(name) and len(self._wanted) > 1 and not self._once:
                 self._say(f"{name} is not served, and tried again: {standing.problem}")
             pause = self._pauses[name] = min(_LONGEST_PAUSE, 2 * self._pauses.get(name, _FIRST_PAUSE / 2))
             self._due[name] = monotonic() + pause

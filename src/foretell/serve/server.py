@@ -20,6 +20,7 @@ from foretell.errors import ForetellError, ServerError
 from foretell.predictor import Found
 from foretell.serve.access_log import AccessLog
 from foretell.serve.administration import Administration
+from foretell.serve.channel import Parent
 from foretell.serve.clocks import EVERY_SECONDS
 from foretell.serve.counts import Counts
 from foretell.serve.door import Door
@@ -71,13 +72,14 @@ def run(
     accepting: Callable[[Door], None],
     counts: Counts | None = None,
     witnesses: tuple[Witness, ...] = (),
+    parent: Parent | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     wanted: the models, the first of which stands for the server. first: finds them at the start. entrances: the first
     is where rows are sent. accepting: called once rows can be. witnesses: told of every request for predictions.
-    say: told what a person must hear, by line.
+    parent: of a worker. say: told what a person must hear, by line.
 
     Raises ServerError when a model hangs and another process can take its place; what kept all models from being
     loaded.
@@ -91,7 +93,7 @@ def run(
         Routes(
             door,
             address(entrances[0].listeners, secure=entrances[0].secure),
-            Administration(door, lambda asked: server.follower.ask(asked)),
+            Administration(door, parent.ask if parent else lambda asked: server.follower.ask(asked)),
             keys=entrances[0].gate.keyed,
             named=entrances[0].gate.named,
         ),
@@ -108,7 +110,10 @@ def run(
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
     server = ModelServer(config, door, manner, entrances, swapper, lambda: accepting(door))
-    server.follower = Follower(wanted, first, server, server.opened, server.fail, say, poll=manner.poll)
+    server.parent = parent
+    server.follower = Follower(
+        wanted, first, server, server.opened, server.fail, say, poll=manner.poll, again=parent is None
+    )
     server.run()
     if server.failure is not None:
         raise server.failure
@@ -121,6 +126,7 @@ class ModelServer(Server):
     or resetting any connection. hung: whether it ended because its model hangs. failure: what kept it from serving."""
 
     follower: Follower
+    parent: Parent | None = None
 
     def __init__(
         self,
@@ -160,13 +166,18 @@ class ModelServer(Server):
         self._swapper.unserved(name, reason)
 
     def told(self, standings: list[Standing]) -> None:
-        """How the models stand. Any thread."""
+        """How the models stand; a worker's parent knows more. Any thread."""
+        if self.parent is not None:
+            return
         self._door.told = {each.name: each.told() for each in standings}
         self._door.counts.told = merged(each.series() for each in standings)
 
     def opened(self) -> None:
         """The models have been loaded. Any thread."""
         gc.freeze()
+        if self.parent is not None:
+            self.parent.leave = self.leave
+            self.parent.loaded(self._door)
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._accept()))
 
     def fail(self, error: ForetellError) -> None:
@@ -186,6 +197,15 @@ class ModelServer(Server):
             self._drain_delay = 0.0
         for stand in self._door.stands:
             stand.draining = True
+
+    def leave(self) -> None:
+        """Others have taken over: lets nobody in, and ends when all is answered. Any thread."""
+
+        def end() -> None:
+            self._drain_delay = -_AFTER_PARENT_SECONDS
+            self.should_exit = self._door.closing = True
+
+        self._loop.call_soon_threadsafe(end)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.closing = True
@@ -278,7 +298,9 @@ class ModelServer(Server):
             yield
             return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self.follower.ask(Asked(RELOAD)))
+        before[signal.SIGHUP] = signal.signal(
+            signal.SIGHUP, lambda *_: (self.parent or self.follower).ask(Asked(RELOAD))
+        )
         try:
             yield
         finally:

@@ -178,10 +178,11 @@ def check_signature(before: Signature, now: Signature) -> None:
     )
 
 
-def check_room(found: Found, copies: int = 1) -> None:
-    """That a model can be loaded beside the one that serves. Raises ModelError, with the numbers."""
+def check_room(found: Found, copies: int = 1, beside: int = 0) -> None:
+    """That a model can be loaded beside the one that serves, so many times, in processes that take beside bytes anyway.
+    Raises ModelError, with the numbers."""
     files = sum(file.stat().st_size for _, file in storage.files_under(found.resolved.path))
-    need, free = copies * (_GROWS * files + _SPARE), free_memory()
+    need, free = copies * (_GROWS * files + _SPARE) + beside, free_memory()
     if need > free:
         times = f" {copies} times" if copies > 1 else ""
         raise ModelError(

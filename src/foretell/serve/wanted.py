@@ -12,6 +12,7 @@ from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
 from foretell.errors import ForetellError, ModelUnreadable
 from foretell.models import proven
+from foretell.models.load import foreign_code
 from foretell.models.proven import NATIVE
 from foretell.predictor import AUTO, Found, Predictor, variant
 from foretell.registry.uri import RegistryUri, needs_registry, parse
@@ -113,6 +114,14 @@ def keep_trust(found: Found) -> None:
     digests = [part.strip() for part in said.split(",") if part.strip()]
     if found.resolved.digest not in digests and said.lower() not in ("1", "true", "yes"):
         os.environ[_TRUST] = ",".join([*digests, found.resolved.digest])
+
+
+def brings_code(found: Found) -> bool:
+    """Whether loading runs Python code of the model's own, which a process can take only once."""
+    if found.compiled is not None:
+        return False
+    model = found.settled.model
+    return found.settled.flavour == "python_function" or bool(foreign_code(model))
 
 
 def why(error: Exception) -> str:
