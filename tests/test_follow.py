@@ -4,6 +4,7 @@ FORETELL_SOAK multiplies how often versions change under load, up to 10 times.
 """
 
 import asyncio
+import json
 import os
 import pickle
 import signal
@@ -46,8 +47,12 @@ class Registry:
         folder = self._folder / f"model-{number}"
         folder.mkdir()
         stored_model(folder, pickled, list(columns))
+        if code:
+            described = json.loads((folder / "MLmodel").read_text())
+            described["flavors"]["sklearn"]["code"] = "code"
+            (folder / "MLmodel").write_text(json.dumps(described))
+            (folder / "code").mkdir()
         for name, text in (code or {}).items():
-            (folder / "code").mkdir(exist_ok=True)
             (folder / "code" / name).write_text(text)
         self.local.add("m", folder, "Production", None)
         return number
@@ -168,7 +173,11 @@ class Asking:
         number = 0
         while not self.ended:
             number = (number + 1) % 900
-            status, body, _ = await connection.ask(data([number, 0], [number + 1, 0]).encode())
+            try:
+                status, body, kept = await connection.ask(data([number, 0], [number + 1, 0]).encode())
+            except (OSError, EOFError) as error:
+                self.wrong.append(f"lost: {error!r}")
+                return
             version = connection.headers["x-model-version"]
             self.versions[version] += 1
             right = b'{"predictions": [%d.0,%d.0]}' % (
@@ -177,6 +186,9 @@ class Asking:
             )
             if (status, body) != (200, right):
                 self.wrong.append(f"{version}: {status} {body[:200]!r}")
+            if not kept:
+                connection.close()
+                connection = await Connection.open(self._port)
         connection.close()
 
     async def until(self, versions: int, more: int) -> None:
@@ -195,7 +207,7 @@ def test_follows_under_load_without_losing_or_mixing(
     registry: Registry, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While versions change, every request is answered, by one version, which is the one that its answer says."""
-    changes = min(10, 3 * SOAK)
+    changes = min(10, 2 * SOAK)
 
     async def drive(port: int) -> Asking:
         asking = Asking(port)

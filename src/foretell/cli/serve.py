@@ -34,11 +34,11 @@ from foretell.serve.generations import Generations
 from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
-from foretell.serve.sockets import address, bind
+from foretell.serve.sockets import address, bind, inherited
 from foretell.serve.standing import Version
 from foretell.serve.swapper import Manners
 from foretell.serve.wanted import Wanted, brings_code, keep_trust
-from foretell.serve.workers import Supervisor, inherited
+from foretell.serve.workers import Supervisor
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0

@@ -18,8 +18,8 @@ from foretell.serve.follower import Asked
 
 Message = dict[str, Any]
 
-LOADED, ACCEPTING, ASK = "loaded", "accepting", "ask"
-"""What a worker says: its models have been tried; it takes requests; somebody wants something done."""
+LOADED, ACCEPTING, ASK, LEFT = "loaded", "accepting", "ask", "left"
+"""What a worker says: its models have been tried; it takes requests; somebody wants something; it takes no more."""
 GO, LEAVE, ANSWER, TOLD = "go", "leave", "answer", "told"
 """What the parent says: take requests; take no more, and end; what became of what was asked; how models stand."""
 
@@ -60,6 +60,11 @@ class Parent:
     def loaded(self, door: Door) -> None:
         """Tells what could be loaded, and waits until requests may be taken. Not on the loop."""
         self._door = door
+        self.report(door)
+        self._go.wait()
+
+    def report(self, door: Door) -> None:
+        """Tells what could be loaded."""
         failed, known = {}, {}
         for name in door.names:
             stand = door.stand(name)
@@ -69,10 +74,12 @@ class Parent:
                 resolved, signature = stand.predictor.resolved, stand.predictor.signature
                 known[name] = {"digest": resolved.digest, "signature": msgspec.to_builtins(signature)}
         self._channel.send(kind=LOADED, failed=failed, known=known)
-        self._go.wait()
 
     def accepting(self, said: str) -> None:
         self._channel.send(kind=ACCEPTING, said=said)
+
+    def left(self) -> None:
+        self._channel.send(kind=LEFT)
 
     def ask(self, asked: Asked) -> None:
         """Has done what somebody wants. Any thread."""

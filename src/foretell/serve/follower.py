@@ -207,7 +207,8 @@ class Follower:
                 return "unchanged"
             self._hands.open(name, found)
         except Exception as error:
-            standing.problem = f"{label}: {why(error)}"
+            hint = f". {error.hint}" if isinstance(error, ForetellError) and error.hint else ""
+            standing.problem = f"{label}: {why(error)}{hint}"
             standing.outcomes[FAILED] += 1
             if not isinstance(error, RegistryDown):
                 standing.refused.add(label)

@@ -9,12 +9,13 @@ import msgspec
 
 from foretell.errors import ForetellError, ModelError
 from foretell.predictor import Found
+from foretell.serve.changes import Report
 from foretell.serve.figures import merged, rows
 from foretell.serve.follower import Asked, Follower
 from foretell.serve.standing import Standing, Version
 from foretell.serve.swapper import Manners, check_room, check_signature
 from foretell.serve.wanted import Wanted, keep_trust
-from foretell.serve.workers import Report, Supervisor
+from foretell.serve.workers import Supervisor
 from foretell.signature import Signature
 
 Targets = dict[str, Version]
@@ -66,7 +67,7 @@ class Generations:
             try:
                 self._judge(name, target, before, report)
             except ForetellError as error:
-                return str(error)
+                return error.message
             return ""
 
         if wrong := self._supervisor.change(self._command(targets), judge, self._manners.seconds):

@@ -182,6 +182,8 @@ class ModelServer(Server):
 
     def fail(self, error: ForetellError) -> None:
         """None can be loaded: ends it. Any thread."""
+        if self.parent is not None:
+            self._loop.call_soon_threadsafe(self.parent.report, self._door)
         self._loop.call_soon_threadsafe(self._end, error)
 
     async def on_tick(self, counter: int) -> bool:
@@ -214,6 +216,8 @@ class ModelServer(Server):
         self.follower.close()
         for entrance in self._entrances if self._open else []:
             await entrance.close(last=not self._manner.replaceable, forsaken=self.hung)
+        if self.parent is not None:
+            self.parent.left()
         await self._until(self._all_left, self._door.limits.timeout + _GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()

@@ -19,7 +19,8 @@ from typing import Any
 
 from foretell import machine
 from foretell.serve.board import Board
-from foretell.serve.channel import ACCEPTING, ANSWER, ASK, GO, LEAVE, LOADED, TOLD, Channel, Message
+from foretell.serve.changes import Change, Report
+from foretell.serve.channel import ACCEPTING, ANSWER, ASK, GO, LEAVE, LEFT, LOADED, TOLD, Channel, Message
 from foretell.serve.follower import RELOAD, Asked
 from foretell.serve.sockets import shut
 
@@ -33,14 +34,6 @@ _POOLS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "VECLIB")
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a worker could load. failed: why a model could not, by name. known: digests and signatures of the others."""
-
-    failed: dict[str, str]
-    known: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
 class _Event:
     """kind: said, ended, start, stop, shut, change, or late. worker: its number; of a generation, the generation's.
     code: how it ended, or the signal that stops all. message: what it says. change: what is to be changed."""
@@ -49,19 +42,7 @@ class _Event:
     worker: int = 0
     code: int = 0
     message: Message = field(default_factory=dict)
-    change: "_Change | None" = None
-
-
-@dataclass
-class _Change:
-    """Workers that are to take over. judge: what is wrong with what they loaded. done: gets that, or ""."""
-
-    command: list[str]
-    judge: Callable[[Report], str]
-    seconds: float
-    done: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    workers: set[int] = field(default_factory=set)
-    loaded: set[int] = field(default_factory=set)
+    change: "Change | None" = None
 
 
 class Supervisor:
@@ -85,7 +66,8 @@ class Supervisor:
         self._current: set[int] = set()
         self._ready: set[int] = set()
         self._announced = self._stopping = False
-        self._change: _Change | None = None
+        self._change: Change | None = None
+        self._parting: Change | None = None
         self._report: Report | None = None
         self._reported = threading.Event()
         self._told: Message = {}
@@ -139,7 +121,7 @@ class Supervisor:
     def change(self, command: list[str], judge: Callable[[Report], str], seconds: float) -> str:
         """Lets workers of another command take over, if all of them load and judge finds nothing wrong; returns what
         was, else "". They may take so many seconds. Any thread but that of run."""
-        change = _Change(command, judge, seconds)
+        change = Change(command, judge, seconds)
         self._events.put(_Event("change", change=change))
         return change.done.get()
 
@@ -190,6 +172,9 @@ class Supervisor:
             if self._ready >= self._current and not (self._announced or self._stopping):
                 self._announced = True
                 accepting(message["said"])
+            self._part()
+        elif message["kind"] == LEFT:
+            self._gone(worker)
         elif message["kind"] == ASK:
 
             def reply(good: bool, told: dict[str, Any]) -> None:
@@ -213,23 +198,36 @@ class Supervisor:
                 self._report = report
                 self._take_over(change)
 
-    def _begin(self, change: _Change) -> None:
-        if self._stopping or not self._announced:
+    def _begin(self, change: Change) -> None:
+        if self._stopping or not self._announced or self._parting is not None:
             change.done.put("the server is starting or stopping")
             return
         self._change = change
         change.workers = {self._start(change.command) for _ in range(self.count)}
         self._later(change.seconds, _Event("late", min(change.workers)))
 
-    def _take_over(self, change: _Change) -> None:
+    def _take_over(self, change: Change) -> None:
         """Others serve from here on; those before finish what they have begun."""
-        self._change, before = None, self._current
+        self._change, self._parting = None, change
+        change.before = self._current & set(self._channels)
         self._command, self._current = change.command, change.workers
         for worker in self._current:
             self._channels[worker].send(kind=GO)
-        change.done.put("")
-        for worker in before & set(self._channels):
-            self._channels[worker].send(kind=LEAVE)
+
+    def _part(self) -> None:
+        """When all of those that serve from here on let requests in, those before need not."""
+        if self._parting is not None and self._ready >= self._current:
+            for worker in self._parting.before:
+                self._channels[worker].send(kind=LEAVE)
+            self._gone()
+
+    def _gone(self, worker: int = -1) -> None:
+        """It lets nobody in any more. When that is true of all before, the change is done."""
+        if self._parting is not None:
+            self._parting.before.discard(worker)
+            if not self._parting.before:
+                self._parting.done.put("")
+                self._parting = None
 
     def _give_up(self, wrong: str) -> None:
         """Those who were to take over end, whatever they are in."""
@@ -247,6 +245,7 @@ class Supervisor:
         self._board.leave(self._slots.pop(worker))
         if self._change is not None and worker in self._change.workers:
             self._give_up(f"the process that loaded it ended with {_how(event.code)}")
+        self._gone(worker)
         if worker not in self._current:
             return 0
         self._current.discard(worker)
@@ -277,6 +276,8 @@ class Supervisor:
         self._later(delay, _Event("shut"))
         self._signal(signal.SIGKILL if again else number)
         self._give_up("the server is stopping")
+        if self._parting is not None:
+            self._parting.done.put("")
 
     def _signal(self, number: int) -> None:
         for process in self._processes.values():
@@ -292,8 +293,3 @@ def pools(cores: int) -> dict[str, str]:
     """Environment for a process whose libraries should use so many threads; what the user has set stands."""
     names = [f"{pool}_NUM_THREADS" for pool in _POOLS]
     return {name: str(max(1, cores)) for name in names if name not in os.environ}
-
-
-def inherited(listeners: str) -> list[socket.socket]:
-    """In a worker: the listeners, by their numbers."""
-    return [socket.socket(fileno=int(number)) for number in listeners.split(",")]
