@@ -258,7 +258,7 @@ FAILURES = {
     "missing-file": (missing, "is missing from the registry"),
     "bad-digest": (changed, "is not the file that was registered"),
     "load-error": (lambda registry: registry.add(pickle.dumps(Breaks())), "division by zero"),
-    "hang": (lambda registry: registry.add(pickle.dumps(Hangs())), "it was not loaded within 1 s"),
+    "hang": (lambda registry: registry.add(pickle.dumps(Hangs())), "it was not loaded within 6 s"),
     "signature": (
         lambda registry: registry.add(plus(2000), ("a", "c")),
         "its signature differs from the one before in the column 'b', double",
@@ -272,7 +272,7 @@ def test_keeps_what_serves_when_another_version_fails(tmp_path: Path) -> None:
     serves."""
     registry = Registry(tmp_path)
     registry.adds(1)
-    with on(registry, "--follow", "--load-timeout", "1") as server:
+    with on(registry, "--follow", "--load-timeout", "6") as server:
         for at, (spoil, said) in enumerate(FAILURES.values()):
             spoil(registry)
             line = server.lines.until(said)
@@ -302,10 +302,10 @@ def coded(number: int) -> dict[str, str]:
 
 def test_code_of_its_own_is_followed_in_another_process(tmp_path: Path) -> None:
     """A module that two versions bring in different forms is each version's own; one process serves at a time, and a
-    version that fails or hangs there leaves the one before."""
+    version that fails there (make soak: or hangs) leaves the one before."""
     registry = Registry(tmp_path)
     registry.add(pickle.dumps(Coded()), code=coded(1))
-    with on(registry, "--follow", "--load-timeout", "4") as server:
+    with on(registry, "--follow", "--load-timeout", "20" if SOAK > 1 else "60") as server:
         first = served(server)
         registry.add(pickle.dumps(Coded()), code=coded(2))
         server.lines.until("m is served by version 2 now, and was by 1")
@@ -314,8 +314,9 @@ def test_code_of_its_own_is_followed_in_another_process(tmp_path: Path) -> None:
             pass
         registry.add(pickle.dumps(Coded()), code={"other.py": ""})
         broken = server.lines.until("m stays with version 2; 3: ")
-        registry.add(pickle.dumps(Hangs()))
-        server.lines.until("m stays with version 2; 4: it was not loaded within 4 s")
+        if SOAK > 1:
+            registry.add(pickle.dumps(Hangs()))
+            server.lines.until("m stays with version 2; 4: it was not loaded within 20 s")
         kept = served(server)
         back = admin(server, "rollback"), served(server)
     assert (answer(1), answer(2), answer(2)) == (first, second, kept)
