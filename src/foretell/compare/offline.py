@@ -16,9 +16,12 @@ from foretell.errors import ForetellError
 from foretell.job.report import decoded
 
 PASSES = 3
-_GROWTH = 50
-_FILL = 0.85
-"""Of the time that is left, this share is planned: no pass takes just as long as the last one promised."""
+_MARGIN = 0.5
+"""Of a pass: room for one that takes longer than the last one promised."""
+_ALIKE = 1.5
+"""Passes are windows of one measurement where they have about as many rows: a longer one begins another, as few rows
+are done at another rate than many."""
+_FASTER = 4
 _SHORT = 0.15
 _ROOMY = 6
 _TICK = 1e-4
@@ -87,33 +90,40 @@ class Jobs:
 
 
 def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
-    """The trial. known: a job on some rows, which tells how many can be done, and stands for one on a single row where
-    a start takes too long. until: when it should be over."""
+    """The trial. known: a job on some rows, which tells how many can be done at least, and stands for one on a single
+    row where a start takes too long. until: when it should be over."""
     roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
     first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
-    last = known
+    before, last, rows = first, known, 0
     while not passes or _goes_on(passes, until):
-        todo = max(1, PASSES - len(passes))
-        span = (until - time.perf_counter()) / todo * _FILL - last.start
-        wanted = round(last.rows / last.seconds * max(span, _SHORT))
-        rows = max(1, min(wanted, _GROWTH * last.rows))
+        span = (until - time.perf_counter()) / (max(1, PASSES - len(passes)) + _MARGIN) - last.start
+        if not rows or last.seconds < span / 2:
+            rows = max(1, round(_rate(before, last) * max(span, _SHORT)))
         try:
-            last = jobs.of_rows(rows)
+            before, last = last, jobs.of_rows(rows)
         except OutOfTime:
             if not passes:
                 raise
             break
-        warming = not passes and rows < wanted and last.seconds < span / PASSES
-        passes += [] if warming and until - time.perf_counter() > PASSES * last.ended.seconds else [last]
+        if passes and last.rows > _ALIKE * passes[-1].rows:
+            passes = []
+        passes.append(last)
     return _told(first, passes[-PASSES:], sample)
+
+
+def _rate(before: Pass, last: Pass) -> float:
+    """Rows a second that a longer job is expected to do: by what more rows cost more, as every job costs something."""
+    mean = last.rows / last.seconds
+    rows, seconds = last.rows - before.rows, last.seconds - before.seconds
+    return min(max(mean, rows / seconds), _FASTER * mean) if rows > 0 and seconds > 0 else mean
 
 
 def _goes_on(passes: list[Pass], until: float) -> bool:
     """Whether another pass is of use, and there is time for one like the last."""
     if len(passes) >= PASSES and stable([one.rows / one.seconds for one in passes]):
         return False
-    return time.perf_counter() + min(passes[-1].ended.seconds, passes[-1].start * 2 + _SHORT) < until
+    return time.perf_counter() + passes[-1].ended.seconds < until
 
 
 def _told(first: Pass, passes: list[Pass], sample: Sample) -> Offline:
