@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,6 +23,8 @@ _ALIKE = 1.5
 """Passes are windows of one measurement where they have about as many rows: a longer one begins another, as few rows
 are done at another rate than many."""
 _FASTER = 4
+_CLEARLY = 3
+_MOST_FIXED = 0.75
 _SHORT = 0.15
 _ROOMY = 6
 _TICK = 1e-4
@@ -95,7 +98,7 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
     roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
     first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
-    before, last, rows = first, known, 0
+    shorter, before, last, rows = [first, known], first, known, 0
     while not passes or _goes_on(passes, until):
         span = (until - time.perf_counter()) / (max(1, PASSES - len(passes)) + _MARGIN) - last.start
         if not rows or last.seconds < span / 2:
@@ -107,9 +110,10 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
                 raise
             break
         if passes and last.rows > _ALIKE * passes[-1].rows:
+            shorter += passes
             passes = []
         passes.append(last)
-    return _told(first, passes[-PASSES:], sample)
+    return _told(first, passes[-PASSES:], shorter, sample)
 
 
 def _rate(before: Pass, last: Pass) -> float:
@@ -126,25 +130,40 @@ def _goes_on(passes: list[Pass], until: float) -> bool:
     return time.perf_counter() + passes[-1].ended.seconds < until
 
 
-def _told(first: Pass, passes: list[Pass], sample: Sample) -> Offline:
-    rows, seconds = sum(one.rows for one in passes), sum(one.seconds for one in passes)
-    windows = [one.rows / one.seconds for one in passes]
-    cpu_s = sum(max(0.0, one.ended.cpu_s - first.ended.cpu_s) for one in passes)
-    stages = {name: sum(one.stages.get(name, 0.0) for one in passes) for name in passes[0].stages}
+def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) -> Offline:
+    """What a job takes is a fixed part and one that grows with its rows, told apart by shorter jobs: besides the start,
+    the first call of a library and the first of many threads take their time too."""
+    rows = sum(one.rows for one in passes)
+    count = len(passes)
+    fixed = _fixed(passes, shorter, lambda one: one.seconds)
+    fixed_cpu = _fixed(passes, shorter, lambda one: one.ended.cpu_s)
+    seconds = [one.seconds - fixed for one in passes]
+    windows = [one.rows / each for one, each in zip(passes, seconds, strict=True)]
+    stages = {name: sum(one.stages[name] for one in passes) for name in passes[0].stages}
     return Offline(
         rows=rows,
         loops=max(1, round(rows / sample.rows)),
-        seconds=seconds,
-        start_s=median(one.start for one in passes),
+        seconds=sum(seconds),
+        start_s=median(one.start for one in passes) + fixed,
         first_row_s=first.ended.seconds,
-        rows_per_s=rows / seconds,
+        rows_per_s=rows / sum(seconds),
         windows=windows,
         stable=stable(windows),
-        cpu_s=cpu_s,
-        cpu_s_start=first.ended.cpu_s,
+        cpu_s=max(0.0, sum(one.ended.cpu_s for one in passes) - count * fixed_cpu),
+        cpu_s_start=fixed_cpu,
         peak=max(one.peak for one in passes),
         stages=stages,
     )
+
+
+def _fixed(passes: list[Pass], shorter: list[Pass], of: Callable[[Pass], float]) -> float:
+    """What such a job takes whatever its rows, by the longest of the clearly shorter ones."""
+    rows, whole = passes[0].rows, median(map(of, passes))
+    one = max((one for one in shorter if one.rows * _CLEARLY <= rows), key=lambda one: one.rows, default=None)
+    if one is None:
+        return 0.0
+    found = of(one) - (whole - of(one)) * one.rows / (rows - one.rows)
+    return min(max(0.0, found), min(map(of, passes)) * _MOST_FIXED)
 
 
 def _suffix(path: str) -> str:
