@@ -29,13 +29,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--model", default="iris", choices=models.ROWS)
     parser.add_argument("--engine", default="auto", help="native makes the model slow, and so not the sockets decide")
+    parser.add_argument(
+        "--queue", default="1024", help="--max-queue; below the 1,024 connections of the load some are refused"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Generator() as generator:
         os.chdir(folder)
         os.environ.update(FORETELL_CACHE=f"{folder}/cache")
         models.make([options.model])
         model = ["-m", options.model, "--trust", "--engine", options.engine, "--access-log", "none"]
-        command = [sys.executable, "-m", "foretell", "models", "serve", *model, "-p", "PORT", "--max-queue", "64"]
+        command = [
+            sys.executable,
+            "-m",
+            "foretell",
+            "models",
+            "serve",
+            *model,
+            "-p",
+            "PORT",
+            "--max-queue",
+            options.queue,
+        ]
         asked = request(models.body(options.model))
         with running(Server("foretell", command), asked) as under:
             capacity = closed_loop(generator, under, asked, CLIENTS, options.seconds).rate

@@ -131,7 +131,7 @@ class Model(MLModel):
         return answer(payload)
 """
 MLSERVER_SETTINGS = (
-    '{"parallel_workers": 0, "host": "127.0.0.1", "http_port": %s, "grpc_port": 0, "metrics_port": null}'
+    '{"parallel_workers": 0, "host": "127.0.0.1", "http_port": %s, "grpc_port": 0, "metrics_endpoint": null}'
 )
 MLSERVER_MODEL = '{"name": "model", "implementation": "mlserver_model.Model"}'
 SHARED = ("cloudpickle", "numpy", "pandas", "scikit-learn", "scipy", "xgboost-cpu")

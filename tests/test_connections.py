@@ -142,6 +142,7 @@ def test_a_mistake_in_a_pipeline_is_answered_in_its_place(server: Server) -> Non
 # How connections end
 
 
+@pytest.mark.parametrize("turn", ["first", "again"])
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -151,8 +152,9 @@ def test_a_mistake_in_a_pipeline_is_answered_in_its_place(server: Server) -> Non
         pytest.param(post(ROW, headers="Connection: keep-alive\r\n", version="1.0"), id="1.0-keep-alive"),
     ],
 )
-def test_closes_when_the_client_wants_it(server: Server, request_bytes: bytes) -> None:
-    """After Connection: close and after HTTP/1.0 the connection ends, or is kept where the answer says so."""
+def test_closes_when_the_client_wants_it(server: Server, request_bytes: bytes, turn: str) -> None:
+    """After Connection: close and after HTTP/1.0 the connection ends, or is kept where the answer says so; the second
+    time too."""
     with connected(server) as wire:
         wire.send(request_bytes)
         status, headers = wire.headers()

@@ -60,6 +60,7 @@ class Head:
 
     def read(self, headers: Iterable[tuple[bytes, bytes]], version: str) -> "Head":
         """headers: with names in small letters. version: of HTTP."""
+        self.usual = version == "1.1"
         for name, value in headers:
             field = _FIELDS.get(name)
             if field is not None:

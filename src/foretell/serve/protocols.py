@@ -49,7 +49,6 @@ class Portion(msgspec.Struct, eq=False):
         return self.shared.answers[self.start : self.stop]
 
 
-
 class Shared:
     """The answers to a batch. values: its rows as MLflow's `predictions`."""
 
