@@ -155,7 +155,7 @@ def test_a_bad_ledger_says_so(spoil: Callable[[Path], Any], says: str | tuple[st
     spoil(ledger.path)
     asks = (lambda: ledger.begin(begun()), lambda: ledger.end(1, FINISHED, rows=1, seconds=1), ledger.entries)
     for ask in asks:
-        with pytest.raises(LedgerError, match=str(ledger.path)) as caught:
+        with pytest.raises(LedgerError, match=str(ledger.path.parent)) as caught:
             ask()
         assert "\n" not in caught.value.message
         assert any(one in caught.value.message for one in ([says] if isinstance(says, str) else says))

@@ -150,10 +150,10 @@ class Ledger:
         with self._errors():
             make_private(self.path.parent)
             self._check_owner()
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             with self._connection("rwc") as database:
                 database.execute("begin immediate")
                 if _version(database) == 0:
+                    self.path.chmod(0o600)
                     for statement in _MAKE.split(";"):
                         database.execute(statement)
                     database.execute(f"pragma user_version={_VERSION}")
