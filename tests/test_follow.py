@@ -411,3 +411,79 @@ def test_free_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
         for name, own in (("two", "own2"), ("one", "own1"), ("none", "own2"))
     ]
     assert [400_000, 50_000, 700 << 10] == free
+
+
+# Shadows
+
+
+def test_a_shadow_is_compared_and_never_seen(tmp_path: Path) -> None:
+    """Clients get the model's answers alone; /version and /metrics tell how the shadow's differ."""
+    registry = Registry(tmp_path)
+    registry.adds(1)
+    registry.add(half_right())
+    options = ("--shadow", "models:/m/2", "--shadow", "models:/m/2")
+    with on(registry, *options, uri="models:/m/1") as server:
+        for number in (1, 2, 3):
+            assert (200, b'{"predictions": [%d.0]}' % (1000 + number)) == asked(server, [number, 0])
+        assert (200, b'{"predictions": [1004.0,1005.0]}') == asked(server, [4, 0], [5, 0])
+        while 5 != sum(count for name, count in told(server).get("shadow", {}).items() if name != "largest_difference"):
+            pass
+        stands = told(server)["shadow"]
+        served_rows = metric(server, 'foretell_rows_total{model="m",version="1"}')
+        different = metric(server, 'foretell_shadow_rows_total{model="m",outcome="different"}')
+    assert {"equal": 2, "different": 3, "largest_difference": 0.5} == stands
+    assert (5.0, 3.0) == (served_rows, different)
+    assert [] == [line for line in server.lines if "Traceback" in line]
+
+
+def test_a_shadow_that_fails_costs_nothing(registry: Registry) -> None:
+    """One with another signature answers nothing, which is counted and said."""
+    registry.add(plus(1), ("a", "c"))
+    with on(registry, "--shadow", "models:/m/2", uri="models:/m/1") as server:
+        assert answer(1) == served(server)
+        said = server.lines.until("the shadow of m")
+        while {"failed": 1} != told(server).get("shadow"):
+            pass
+    assert "its signature differs" in server.lines.until("its signature differs")
+    assert said
+
+
+def test_disagreements_are_counted_by_class(tmp_path: Path) -> None:
+    """Of classes it is told which the shadow took for which."""
+    registry = Registry(tmp_path)
+    registry.add(classes("yes", "no"))
+    registry.add(classes("yes", "maybe"))
+    with on(registry, "--shadow", "models:/m/2", uri="models:/m/1") as server:
+        assert (200, b'{"predictions": ["yes","no","no"]}') == asked(server, [1, 0], [0, 0], [0, 0])
+        line = 'foretell_shadow_disagreements_total{model="m",served="no",shadow="maybe"}'
+        while 2.0 != metric(server, line):
+            pass
+        assert {"equal": 1, "different": 2} == told(server)["shadow"]
+
+
+def asked(server: Server, *rows: list[float]) -> tuple[int, bytes]:
+    reply = server.post(data(*rows))
+    return reply.status, reply.body
+
+
+def half_right() -> bytes:
+    """A model that is off by a half for odd rows."""
+
+    class Half:
+        def predict(self, rows: Any) -> Any:
+            return rows[:, 0] + 1000 + (rows[:, 0] % 2) / 2
+
+    return cloudpickle.dumps(Half())
+
+
+def classes(one: str, other: str) -> bytes:
+    class Classes:
+        def __init__(self, one: str, other: str) -> None:
+            self.one, self.other = one, other
+
+        def predict(self, rows: Any) -> Any:
+            import numpy as np
+
+            return np.where(rows[:, 0] > 0, self.one, self.other)
+
+    return cloudpickle.dumps(Classes(one, other))
