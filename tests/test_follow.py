@@ -16,17 +16,20 @@ from typing import Any
 import cloudpickle
 import pytest
 
+import foretell as package
 from conftest import PATIENCE, Server, foretell, serving
 from foretell import machine
 from foretell.registry.local import LocalRegistry
 from load import Connection
 from scripted import data, stored_model
 from test_lifecycle import children
+from tracking import scripted
 
 SOAK = int(os.environ.get("FORETELL_SOAK", "1"))
 CLIENTS = 8
 QUICK = ("--poll-seconds", "0.1")
 PRODUCTION = "models:/m/Production"
+IRIS = Path(package.__file__).parent / "demo" / "iris"
 
 
 @pytest.fixture(autouse=True)
@@ -411,6 +414,38 @@ def test_free_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
         for name, own in (("two", "own2"), ("one", "own1"), ("none", "own2"))
     ]
     assert [400_000, 50_000, 700 << 10] == free
+
+
+# A registry that is down
+
+
+def test_serves_what_it_knew_while_the_registry_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tracking server is down at the start, the last verified version serves, and its age is told; what the
+    server says when it is back is followed."""
+    monkeypatch.setenv("FORETELL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    seen = 'foretell_registry_confirmed_time_seconds{model="m"}'
+    row = data([5.1, 3.5, 1.4, 0.2])
+    with scripted() as tracking:
+        tracking.model({path.name: path.read_bytes() for path in IRIS.iterdir()})
+        options = ("-m", PRODUCTION, "--registry", tracking.uri, *QUICK, "--follow")
+        with serving(*options) as server:
+            assert ("1", 200) == (told(server)["version"], server.post(row).status)
+        known = tracking.answers["mlflow/registered-models/get"]
+        tracking.answers["mlflow/registered-models/get"] = lambda request: request.reply(b"", 503)
+        began = time.time()
+        with serving(*options) as server:
+            server.lines.until("cannot look for newer versions")
+            old = server.post(row).headers["x-model-version"], metric(server, seen)
+            version = {"name": "m", "version": "2", "current_stage": "Production", "status": "READY"}
+            tracking.answers["mlflow/model-versions/search"] = {"model_versions": [version]}
+            tracking.answers["mlflow/registered-models/get"] = known
+            server.lines.until("m is served by version 2 now, and was by 1")
+            new = server.post(row).headers["x-model-version"], metric(server, seen)
+    assert "using m version 1 as it was resolved" in "".join(server.lines)
+    assert 1 == len([line for line in server.lines if "cannot look" in line and "503" in line])
+    assert ("1", "2") == (old[0], new[0])
+    assert 0 < old[1] < began < new[1]
 
 
 # Shadows
