@@ -10,6 +10,7 @@ import pickle
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,15 @@ class Registry:
         self.local = LocalRegistry(folder / "registry")
         self._folder = folder
 
-    def add(self, pickled: bytes, columns: tuple[str, ...] = ("a", "b"), *, code: dict[str, str] | None = None) -> int:
+    def add(
+        self,
+        pickled: bytes,
+        columns: tuple[str, ...] = ("a", "b"),
+        *,
+        code: dict[str, str] | None = None,
+        spoil: Callable[[Path], Any] | None = None,
+    ) -> int:
+        """Another version in Production; what is spoilt was before it gets there."""
         number = len(list(self._folder.glob("model-*"))) + 1
         folder = self._folder / f"model-{number}"
         folder.mkdir()
@@ -57,7 +66,10 @@ class Registry:
             (folder / "code").mkdir()
         for name, text in (code or {}).items():
             (folder / "code" / name).write_text(text)
-        self.local.add("m", folder, "Production", None)
+        self.local.add("m", folder, None, None)
+        if spoil is not None:
+            spoil(self.local.root / "m" / "versions" / str(number) / "files" / "model.pkl")
+        self.local.point("m", number, stage="Production")
         return number
 
     def adds(self, number: int) -> int:
@@ -247,19 +259,12 @@ class Breaks:
         return eval, ("1 / 0",)
 
 
-def missing(registry: Registry) -> None:
-    number = registry.adds(2)
-    (registry.local.root / "m" / "versions" / str(number) / "files" / "model.pkl").unlink()
-
-
-def changed(registry: Registry) -> None:
-    number = registry.adds(2)
-    (registry.local.root / "m" / "versions" / str(number) / "files" / "model.pkl").write_bytes(plus(7))
-
-
 FAILURES = {
-    "missing-file": (missing, "is missing from the registry"),
-    "bad-digest": (changed, "is not the file that was registered"),
+    "missing-file": (lambda registry: registry.add(plus(1), spoil=Path.unlink), "is missing from the registry"),
+    "bad-digest": (
+        lambda registry: registry.add(plus(1), spoil=lambda file: file.write_bytes(plus(7))),
+        "is not the file that was registered",
+    ),
     "load-error": (lambda registry: registry.add(pickle.dumps(Breaks())), "division by zero"),
     "hang": (lambda registry: registry.add(pickle.dumps(Hangs())), "it was not loaded within 6 s"),
     "signature": (
