@@ -32,8 +32,8 @@ class Late(enum.Enum):
 @dataclass(slots=True)
 class Watch:
     """What the clocks know of one connection. since: when the phase began. begun: whether something of a request came.
-    heard: when something of the body came last. got: bytes of it. unsent: bytes that the client has not taken, since
-    stalled."""
+    heard: when something of the body came last. got: bytes of it. unsent: bytes that the client had not taken when
+    it was looked at how many it takes, which was at stalled."""
 
     since: float
     heard: float = 0.0
@@ -45,10 +45,12 @@ class Watch:
 
     def late(self, now: float, limits: Limits, *, owed: bool, unsent: int) -> Late | None:
         """owed: whether the client waits for the server, so that it need not send."""
-        if unsent != self.unsent:
+        if not unsent or unsent > self.unsent:
             self.unsent, self.stalled = unsent, now
-        elif unsent and now - self.stalled > limits.write_timeout:
-            return Late.READER
+        elif now - self.stalled > limits.write_timeout:
+            if self.unsent - unsent < max(1.0, limits.body_rate * limits.write_timeout):
+                return Late.READER
+            self.unsent, self.stalled = unsent, now
         if owed:
             self.since, self.heard, self.got = now, now, 0
             return None

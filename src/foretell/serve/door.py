@@ -14,8 +14,8 @@ from foretell.serve.witness import Witness
 @dataclass
 class Door:
     """hot: the models by their routes for predictions. now: the time of the last tick, exact enough for timeouts.
-    held: bytes of request bodies at hand. connections: open ones, as of the last tick. counts: what /metrics tells.
-    closing: whether connections end with their next answer. witnesses: who else is told of every request."""
+    held: bytes of request bodies at hand, and of answers that their clients have not taken: unsent, as of the last
+    tick. connections: open ones, as of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses: who else is told of every request."""
 
     hot: dict[bytes, Service]
     log: AccessLog
@@ -23,6 +23,7 @@ class Door:
     heads: Heads = field(default_factory=Heads)
     now: float = field(default_factory=time.monotonic)
     held: int = 0
+    unsent: int = 0
     connections: int = 0
     counts: Counts = field(default_factory=Counts)
     closing: bool = False

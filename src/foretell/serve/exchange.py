@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
+MOST_PIECES = 256
 _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _PREFIX = secrets.token_hex(6).encode()
@@ -50,7 +51,8 @@ class Exchange:
 
     path: its target's, as it came. started: when its head had come. seconds: that it may take from when it has come
     whole, until deadline. size: bytes of the body so far. waiting: its rows on their way. trail: what became of them,
-    where somebody wants to know. abandoned: whether its client has gone.
+    where somebody wants to know. most_pieces: of the body, before they are joined. abandoned: whether its client has
+    gone.
     """
 
     path = b""
@@ -65,12 +67,14 @@ class Exchange:
     tracestate = b""
     deadline = 0.0
     size = 0
+    most_pieces = MOST_PIECES
     expects = False
     keep_alive = True
     abandoned = False
     reply: Reply | None = None
     waiting: "Waiting | None" = None
     trail: Trail | None = None
+    _whole = 0
 
     def __init__(self, service: "Service", query: bytes, started: float) -> None:
         self.service = service
@@ -78,6 +82,12 @@ class Exchange:
         self.seconds = service.limits.timeout
         self.started = started
         self.body: list[bytes] = []
+
+    def join(self) -> None:
+        """Makes one piece of the body's last ones: of millions of small ones each would take forty bytes more."""
+        self.body[self._whole :] = [b"".join(self.body[self._whole :])]
+        self._whole += 1
+        self.most_pieces = self._whole + MOST_PIECES
 
     def take_body(self) -> bytes:
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)

@@ -20,6 +20,7 @@ from foretell.serve.line import Deferred, Line
 from foretell.serve.problems import problem, refusal, too_large
 
 _MAX_TARGET = 16 << 10
+_HOG_SECONDS = 5.0
 _FRAMING = 16
 """So many times its body a request in chunks may be on the wire."""
 _CONTINUE = b"100-continue"
@@ -99,10 +100,10 @@ class InvocationsProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(refusal(InputUnreadable(msg)))
 
-    def check(self, now: float) -> None:
-        """Ends what has taken too long; called now and then."""
+    def check(self, now: float) -> int:
+        """Ends what has taken too long; called now and then. Returns how many bytes the client has not taken."""
         if self.parser is None:
-            return
+            return 0
         owed = self._line.deaf or self._line.owes(self._hot)
         unsent = self.transport.get_write_buffer_size()
         late = self._watch.late(now, self._door.limits, owed=owed, unsent=unsent)
@@ -113,6 +114,14 @@ class InvocationsProtocol(HttpToolsProtocol):
             self._refuse(problem(408, "REQUEST_TIMEOUT", f"the request's {what} did not arrive in time"))
         elif late is not None:
             self.transport.close()
+        return unsent
+
+    def hogs(self, now: float) -> bool:
+        """Whether its client has been slow to take an answer for some time; then the connection ends."""
+        slow = self._watch.unsent > 0 and now - self._watch.stalled > _HOG_SECONDS
+        if slow:
+            self.transport.abort()
+        return slow
 
     def leave(self, now: float, idle: float) -> None:
         """The server is stopping: closes the connection if it has been idle for so many seconds."""
@@ -188,12 +197,16 @@ class InvocationsProtocol(HttpToolsProtocol):
         if self._offered:
             return
         if exchange is None:
+            if watch.got > self._door.limits.body:
+                self._stop(refusal(too_large(self._door.limits.body)))
             super().on_body(body)
         elif exchange.reply is None:
             door, size = self._door, len(body)
             exchange.size += size
             door.held += size
             exchange.body.append(body)
+            if len(exchange.body) >= exchange.most_pieces:
+                exchange.join()
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
@@ -244,6 +257,9 @@ class InvocationsProtocol(HttpToolsProtocol):
     def _defer(self) -> None:
         """Leaves a request to the base class, and by it to the ASGI app."""
         self._check_host(sum(name == b"host" for name, _ in self.headers))
+        for name, value in self.headers:
+            if name == b"content-length" and int(value) > self._door.limits.body:
+                self._stop(refusal(too_large(self._door.limits.body)))
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url

@@ -172,8 +172,7 @@ class ModelServer(Server):
         for entrance in self._entrances:
             entrance.look()
         self._door.connections = len(self.server_state.connections)
-        for connection in list(self.server_state.connections):
-            connection.check(now)  # type: ignore[union-attr]
+        self._look_at_connections(now)
         for witness in self._door.witnesses:
             witness.look(self._door.counts)
         self._door.counts.show(self._door)
@@ -184,6 +183,18 @@ class ModelServer(Server):
                 faulthandler.dump_traceback_later(self._door.limits.timeout + _STUCK_SECONDS, exit=True)
             if any(service.stuck > _GRACE_SECONDS for service in self._services):
                 self.hung = self.should_exit = True
+
+    def _look_at_connections(self, now: float) -> None:
+        """Whose clients are late; and where answers that nobody takes fill half of the bytes that may be held, the
+        largest of a slow reader goes."""
+        connections: list[Any] = list(self.server_state.connections)
+        unsent = [connection.check(now) for connection in connections]
+        door, total = self._door, sum(unsent)
+        door.held += total - door.unsent
+        door.unsent = total
+        if total > door.limits.in_flight // 2:
+            ordered = sorted(zip(unsent, connections, strict=True), key=lambda pair: -pair[0])
+            any(connection.hogs(now) for _, connection in ordered)
 
     async def _until(self, reached: Callable[[], bool], seconds: float) -> None:
         """Goes on serving until then, for so many seconds at most."""
