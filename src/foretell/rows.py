@@ -156,8 +156,8 @@ class RowDecoder:
     def _check_size(self, data: bytes) -> None:
         if self._most is not None and (count := size(data)) > self._most:
             raise InputTooLarge(
-                f"the fast decoders cannot read this JSON, and it is too large to be read cell by cell: {count:,} values, "
-                f"over {self._most:,}",
+                f"something in this JSON needs a closer look, and it is too large for one: {count:,} values, over "
+                f"{self._most:,}",
                 "Send fewer rows at a time: then it is said what is wrong, and where",
             )
 

@@ -15,7 +15,8 @@ from foretell.serve.witness import Witness
 class Door:
     """hot: the models by their routes for predictions. now: the time of the last tick, exact enough for timeouts.
     held: bytes of request bodies at hand, and of answers that their clients have not taken: unsent, as of the last
-    tick. connections: open ones, as of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses: who else is told of every request."""
+    tick. connections: open ones, as of the last tick. counts: what /metrics tells. closing: whether connections end
+    with their next answer. witnesses: who else is told of every request."""
 
     hot: dict[bytes, Service]
     log: AccessLog

@@ -20,7 +20,8 @@ from foretell.serve.line import Deferred, Line
 from foretell.serve.problems import problem, refusal, too_large
 
 _MAX_TARGET = 16 << 10
-_HOG_SECONDS = 5.0
+_HOGS = 1 / 6
+"""Of the time that a client may take nothing: where there is no room, a shorter one is too long."""
 _FRAMING = 16
 """So many times its body a request in chunks may be on the wire."""
 _CONTINUE = b"100-continue"
@@ -118,7 +119,7 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def hogs(self, now: float) -> bool:
         """Whether its client has been slow to take an answer for some time; then the connection ends."""
-        slow = self._watch.unsent > 0 and now - self._watch.stalled > _HOG_SECONDS
+        slow = self._watch.unsent > 0 and now - self._watch.stalled > self._door.limits.write_timeout * _HOGS
         if slow:
             self.transport.abort()
         return slow
