@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import threading
 import time
 from collections import Counter
@@ -43,7 +44,8 @@ CLOSED = ("until closed", "cut in the head", "cut in the body", "cut in a chunk"
 class Answering:
     """It runs in a thread until it is closed. asked: requests by path; connections: that were made. seen: set by the
     first request. Paths besides REPLIES: "/bytes" a byte at a time, "/reset" an aborted connection, "/silent" nothing,
-    "/stall" an answer after pause seconds in which nobody else gets one, and "/held" one once so many such have come.
+    "/stall" and "/invocations" an answer after pause seconds in which nobody else gets one, and "/held" one once so
+    many such have come.
     """
 
     def __init__(self, pause: float = 0.0, held: int = 0) -> None:
@@ -61,9 +63,12 @@ class Answering:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
-                line, _, _ = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: *(\d+)", head)
+                await reader.readexactly(int(length[1]) if length else 0)
+                line = head.partition(b"\r\n")[0]
                 path = line.split(b" ")[1].decode().strip("/").replace("-", " ")
                 self.asked[path] += 1
                 self.seen.set()
@@ -82,7 +87,7 @@ class Answering:
         elif path == "silent":
             await asyncio.Event().wait()
         else:
-            if path == "stall":
+            if path in ("stall", "invocations"):
                 time.sleep(self._pause)
             if path == "held":
                 if self.asked[path] == self._held:

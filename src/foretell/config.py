@@ -44,6 +44,7 @@ SETTINGS = {
     ),
     "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
     "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),
+    "config": Setting(None, "A file (TOML) of the models to serve, with limits of their own.", ("FORETELL_CONFIG",)),
     "state": Setting(
         None,
         "Folder of the ledger of jobs; by default foretell/ in XDG_STATE_HOME or ~/.local/state.",

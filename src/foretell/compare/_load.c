@@ -124,7 +124,7 @@ static void settle(Load *load, Py_ssize_t at, int64_t began, int status)
     load->service[at] = now - began;
     load->status[at] = status;
     load->answered++;
-    if (at >= load->first && (status != 200 || load->latency[at] > load->bound))
+    if (at >= load->first && (status != 200 || load->latency[at] - load->lag[at] > load->bound))
         load->beyond++;
     if (status == UNCONNECTED)
         load->lost++;

@@ -69,6 +69,9 @@ class Child:
 
     def kill(self) -> None:
         """Ends it and all that it started."""
+        for pid in reversed(family(self.process.pid)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -136,6 +139,15 @@ def family(pid: int) -> list[int]:
                 with contextlib.suppress(OSError):
                     found += map(int, (task / "children").read_text().split())
     return found
+
+
+def end_all(folder: Path) -> None:
+    """Ends the children of this process whose environment names that folder: those too that a signal came between when
+    they were started, so that nobody knows of them."""
+    for pid in family(os.getpid())[1:]:
+        with contextlib.suppress(OSError):
+            if os.fsencode(folder) in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(pid, signal.SIGKILL)
 
 
 def resident(pid: int) -> int:

@@ -43,7 +43,7 @@ class Load:
     for which answers are awaited. count: most requests of a closed loop.
 
     bound, allowed, first: the load ends early once more than allowed requests, from the first-th on, were answered
-    later than bound seconds or not with 200.
+    later than bound seconds, not counting the generator's own lag, or not with 200.
     """
 
     requests: Sequence[bytes]

@@ -19,7 +19,7 @@ import msgspec
 from foretell import predictor
 from foretell.compare import fingerprint, search
 from foretell.compare.asked import Asked, Model, Say, settled
-from foretell.compare.child import OutOfTime, ran
+from foretell.compare.child import OutOfTime, end_all, ran
 from foretell.compare.load import Generator, check_built
 from foretell.compare.measured import Measured, Offline, Parity, Server, Single
 from foretell.compare.measured import Model as ModelTold
@@ -209,6 +209,7 @@ def _tidy() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        end_all(folder)
         shutil.rmtree(folder, ignore_errors=True)
         if main:
             signal.signal(signal.SIGTERM, before)

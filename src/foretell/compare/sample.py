@@ -2,7 +2,9 @@
 to what is measured."""
 
 import base64
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from foretell.compare.child import ran
 from foretell.errors import ForetellError, InputUnreadable, UsageError
 from foretell.job.inputs import expand
 from foretell.tables import formats
+from foretell.tables.arrow_rows import TableBlock
 from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import STDIN, open_input
 from foretell.tables.formats import JSON, PARQUET, Format, Reader
@@ -75,7 +78,8 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
     with open_input(paths[0]) as source:
         unpacked = len(source.peek()) / max(source.position, 1)
         reader = formats.reader(fmt, source, opened.decoder, NONE, CsvOptions())
-        pieces, batches = _first(reader)
+        blocks = reader.blocks()
+        pieces, batches = _first(reader, blocks)
         rows = sum(batch.rows for batch in batches)
         if not rows:
             raise InputUnreadable(f"{paths[0]} has no rows", "A comparison needs some")
@@ -85,7 +89,8 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
             row_bytes = (last.at + len(last.data) - head) / rows
             count = max(rows, round((size * unpacked - head * len(paths)) / row_bytes))
         else:
-            head, count = 0, round(_rows_of(fmt, reader, paths[0]) * size / Path(paths[0]).stat().st_size)
+            whole = _rows_of(fmt, rows, blocks, paths[0])
+            head, count = 0, round(whole * size / Path(paths[0]).stat().st_size)
             row_bytes = size / count
     return Sample(
         [request for batch in batches for request in _requests(batch)][:_MOST],
@@ -99,27 +104,26 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
     )
 
 
-def _first(reader: Reader[Any]) -> tuple[list[Any], list[Batch]]:
-    """The first pieces of an input, and their rows: enough of them, if there are."""
-    pieces, batches = [], []
-    for block in reader.blocks():
+def _first(reader: Reader[Any], blocks: Iterator[Any]) -> tuple[list[Any], list[Batch]]:
+    """The first pieces of an input, and their rows: enough of them, if there are. They are of the first blocks."""
+    pieces: list[Any] = []
+    batches: list[Batch] = []
+    while sum(batch.rows for batch in batches) < ENOUGH and (block := next(blocks, None)) is not None:
         for piece in reader.pieces(block):
             pieces.append(piece)
             batches.append(reader.parse(piece).batch)
-            if sum(batch.rows for batch in batches) >= ENOUGH:
-                return pieces, batches
+            if sum(batch.rows for batch in batches) >= ENOUGH and not isinstance(piece, TableBlock):
+                break
     return pieces, batches
 
 
-def _rows_of(fmt: Format, reader: Reader[Any], path: str) -> int:
-    """How many rows a table's file has."""
+def _rows_of(fmt: Format, read: int, blocks: Iterator[Any], path: str) -> int:
+    """How many rows a table's file has. read: of its first blocks; blocks: the others."""
     if fmt is PARQUET:
         import pyarrow.parquet as pq
 
         return int(pq.read_metadata(path).num_rows)
-    if fmt is JSON:
-        return sum(reader.parse(block).batch.rows for block in reader.blocks())
-    return sum(block.batch.num_rows for block in reader.blocks())
+    return read + sum(int(block.rows.batch.rows if fmt is JSON else block.batch.num_rows) for block in blocks)
 
 
 def _requests(batch: Batch) -> list[bytes]:
@@ -134,10 +138,15 @@ def _values(column: Any) -> list[Any]:
     return plain(column)
 
 
-if __name__ == "__main__":
+def _main() -> int:
     try:
         _obey(msgspec.msgpack.decode(Path(sys.argv[1]).read_bytes(), type=_Order))
     except ForetellError as error:
         for line in (f"error: {error.message}", *(f"  {more}" for more in (*error.details, error.hint) if more)):
-            print(line, file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 3)
+            print(line, file=sys.stderr, flush=True)
+        return 2 if isinstance(error, UsageError) else 3
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(_main())  # at once: a library that still starts threads would abort it

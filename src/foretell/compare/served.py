@@ -49,6 +49,10 @@ class Served:
             answer = connection.getresponse()
             return answer.status, answer.read()
 
+    def rest(self) -> None:
+        """Returns when it has done what an earlier load left it with: it answers whoever asks now."""
+        self.ask(b"", "/ping")
+
     def answers(self, bodies: list[bytes], until: float) -> Iterator[tuple[int, bytes]]:
         """The same for many, one after another, until it is time."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE)

@@ -4,6 +4,7 @@ import json
 import shlex
 from html import escape
 from string import Template
+from urllib.parse import quote
 
 from foretell.cells import Column
 from foretell.config import WHEN
@@ -18,13 +19,13 @@ def example(predictor: Predictor) -> str:
     return json.dumps({"data": predictor.example_rows()})
 
 
-def curl(predictor: Predictor, address: str) -> str:
+def curl(predictor: Predictor, address: str, path: str = "/invocations") -> str:
     """The example request as a line for a shell. address: such as http://localhost:1234. A body too large for a line,
     as an image's is, stands for itself as a file."""
     body = shlex.quote(example(predictor))
     if len(body) > _MAX_LINE:
         body = "@body.json"
-    return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}/invocations"
+    return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}{quote(path)}"
 
 
 def page(predictor: Predictor, address: str) -> str:

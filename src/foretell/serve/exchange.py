@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from foretell.batch import Batch, Call
+    from foretell.serve.absent import Absent
     from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
     from foretell.serve.protocols import Portion
@@ -76,7 +77,7 @@ class Exchange:
     trail: Trail | None = None
     _whole = 0
 
-    def __init__(self, service: "Service", query: bytes, started: float) -> None:
+    def __init__(self, service: "Service | Absent", query: bytes, started: float) -> None:
         self.service = service
         self.query = query
         self.seconds = service.limits.timeout

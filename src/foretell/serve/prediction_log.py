@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from foretell.batch import Answers, Batch, Output
 from foretell.serve import log_rows
+from foretell.serve.absent import Absent
 from foretell.serve.backlog import FAILED, Backlog
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.log_files import LogFolder
@@ -52,16 +53,20 @@ class PredictionLog:
         )
 
     def take(self, client: tuple[str, int] | None, exchange: Exchange, reply: Reply, seconds: float) -> None:
-        trail = exchange.trail
-        if trail is None or trail.portion is None or not trail.rows or trail.batch is None:
+        trail, service = exchange.trail, exchange.service
+        if (
+            isinstance(service, Absent)
+            or trail is None
+            or trail.portion is None
+            or not trail.rows
+            or trail.batch is None
+        ):
             return
         if self._sample < 1 and random.random() >= self._sample:
             return
         ended = time.time()
         answers = _own(trail.portion.answers)
-        logged = Logged(
-            exchange.service, exchange.request_id, ended - seconds, seconds, trail.call, trail.batch, answers
-        )
+        logged = Logged(service, exchange.request_id, ended - seconds, seconds, trail.call, trail.batch, answers)
         self._backlog.put(logged, _weight(trail.batch, answers), trail.rows)
 
     def look(self, counts: "Counts") -> None:

@@ -10,9 +10,10 @@ import msgspec
 
 from foretell import __version__
 from foretell.errors import ForetellError
+from foretell.serve.absent import Absent
 from foretell.serve.access_log import Entry
 from foretell.serve.console import curl, page
-from foretell.serve.door import Door
+from foretell.serve.door import INVOCATIONS, Door, Stand
 from foretell.serve.exchange import RETRY_SECONDS, request_id
 from foretell.serve.exposition import exposed
 from foretell.serve.openapi import document
@@ -27,6 +28,8 @@ _LOOKING = ("GET", "HEAD")
 _HTML = "text/html; charset=utf-8"
 _HOPELESS_SECONDS = 30.0
 _ROUTES = (*_PROBES, "/version", "/", "/docs", "/openapi.json", "/invocations", METRICS)
+_OF_A_MODEL = ("ready", "invocations")
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,16 @@ class Routes:
         if path == METRICS and method in _LOOKING:
             answer = await self._metrics(scope)
         elif path == "/openapi.json" and method in _LOOKING:
-            answer = Page(200, await asyncio.to_thread(self._description))
+            answer = await asyncio.to_thread(self._description)
         else:
             answer = self._answer(method, path)
+        stand, what = self._model(path)
         given = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-content-type-options", b"nosniff"),
-            (b"x-model-version", self.door.main.version),
+            (b"x-model-version", (stand or self.door.main).version),
             (b"x-request-id", given),
         ]
         if answer.status == 503:
@@ -80,9 +84,11 @@ class Routes:
             headers += [(b"content-security-policy", answer.policy), (b"referrer-policy", b"no-referrer")]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-        self.door.counts.count("foretell_http_requests", path if path in _ROUTES else "other", str(answer.status))
-        if self.door.log.wants(answer.status, quiet=path in _PROBES):
-            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), "", "", method, path)
+        known = path if path in _ROUTES else f"/models/NAME/{what}" if stand else "other"
+        self.door.counts.count("foretell_http_requests", known, str(answer.status))
+        if self.door.log.wants(answer.status, quiet=path in _PROBES or what == "ready"):
+            of = (stand.meter.model, stand.meter.version) if stand else ("", "")
+            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), *of, method, path)
             self.door.log.take(Entry(*about, answer.status, len(answer.body), time.perf_counter() - started))
 
     async def _metrics(self, scope: MutableMapping[str, Any]) -> Page:
@@ -90,42 +96,65 @@ class Routes:
         body, kind = await asyncio.to_thread(exposed, self.door.counts.all(self.door), accept)
         return Page(200, body, kind)
 
-    def _description(self) -> bytes:
-        services = self.door.hot.items()
-        models = [service.described(path.decode("latin-1")) for path, service in services]
-        return msgspec.json.encode(document(models, keys=self._keys, named=self._named))
+    def _description(self) -> Page:
+        """Of the models that are there; of a single one as it is at /invocations."""
+        stands = {INVOCATIONS: self.door.main} if len(self.door.names) == 1 else self.door.hot
+        models = [
+            stand.described(path.decode(), "" if path == INVOCATIONS else f"/models/{stand.meter.model}/ready")
+            for path, stand in stands.items()
+            if not isinstance(stand, Absent)
+        ]
+        if not models:
+            return _error(503, "TEMPORARILY_UNAVAILABLE", self.door.main.unready)
+        return Page(200, msgspec.json.encode(document(models, keys=self._keys, named=self._named)))
 
     def _answer(self, method: str, path: str) -> Page:
-        if path not in _ROUTES:
+        stand, what = self._model(path)
+        if path not in _ROUTES and stand is None:
             return self._missing(path)
-        if path == "/invocations":
-            return self._wrong_verb(method)
+        if path == "/invocations" or what == "invocations":
+            return self._wrong_verb(method, path, stand or self.door.main)
         if method not in _LOOKING:
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
-            text = page(self.door.main.predictor, self._address)
-            return Page(200, text.encode(), _HTML, policy=html("console").policy)
+            return self._page()
         if path == "/docs":
             return Page(200, html("docs").text.encode(), _HTML, policy=html("docs").policy)
         if path == "/version":
             return Page(200, __version__.encode(), "text/plain; charset=utf-8")
-        return self._health(live=path == "/livez")
+        return _health(stand or self.door.main, live=path == "/livez")
 
-    def _health(self, *, live: bool) -> Page:
-        """Ready: requests are welcome. Live: the process need not be replaced."""
+    def _model(self, path: str) -> tuple[Stand | None, str]:
+        """The model that a path names, and what of it is wanted."""
+        parts = path.split("/")
+        if len(parts) == 4 and parts[1] == "models" and parts[2] in self.door.names and parts[3] in _OF_A_MODEL:
+            return self.door.stand(parts[2]), parts[3]
+        return None, ""
+
+    def _page(self) -> Page:
         main = self.door.main
-        why = main.unready
-        if not why or (live and main.stuck < _HOPELESS_SECONDS):
-            return Page(200, b"\n")
-        return _error(503, "TEMPORARILY_UNAVAILABLE", why)
+        if isinstance(main, Absent):
+            return _error(503, "TEMPORARILY_UNAVAILABLE", main.unready)
+        return Page(200, page(main.predictor, self._address).encode(), _HTML, policy=html("console").policy)
 
-    def _wrong_verb(self, method: str) -> Page:
-        example = curl(self.door.main.predictor, self._address)
-        message = f"/invocations takes POST, not {_shown(method)}. For example:\n{example}"
+    def _wrong_verb(self, method: str, path: str, stand: Stand) -> Page:
+        message = f"{path} takes POST, not {_shown(method)}."
+        if not isinstance(stand, Absent):
+            message += f" For example:\n{curl(stand.predictor, self._address, path)}"
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 
     def _missing(self, path: str) -> Page:
-        return _error(404, "ENDPOINT_NOT_FOUND", f"there is no {_shown(path)}; there are {', '.join(_ROUTES)}")
+        names = self.door.names
+        told = f"/models/{{{','.join(names[:_SHOWN])}{',…' * (len(names) > _SHOWN)}}}/{{{','.join(_OF_A_MODEL)}}}"
+        return _error(404, "ENDPOINT_NOT_FOUND", f"there is no {_shown(path)}; there are {', '.join((*_ROUTES, told))}")
+
+
+def _health(stand: Stand, *, live: bool) -> Page:
+    """Ready: requests are welcome. Live: the process need not be replaced."""
+    why = stand.unready
+    if not why or (live and stand.stuck < _HOPELESS_SECONDS):
+        return Page(200, b"\n")
+    return _error(503, "TEMPORARILY_UNAVAILABLE", why)
 
 
 def _error(status: int, code: str, message: str, *, allow: str = "") -> Page:

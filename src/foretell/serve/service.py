@@ -30,16 +30,17 @@ Done = Callable[[Exchange, Reply], None]
 
 
 class Service:
-    """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
-    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request. samples:
-    what the model answered to its example, without and with probabilities, as far as it did."""
+    """A model behind requests. name: under which it is served, else its own. version: its number, else how its digest
+    begins; every answer that it gives says it. debug: errors carry their traceback. watched: whether somebody wants to
+    know what became of each request. samples: what the model answered to its example, without and with probabilities,
+    as far as it did."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, *, name: str = "", debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
-        self.meter = Meter(resolved.name, self.version.decode())
+        self.meter = Meter(name or resolved.name, self.version.decode())
         self.draining = self.watched = False
         self._debug = debug
         self._wishes = Wishes()
@@ -57,17 +58,18 @@ class Service:
             if self.predictor.engine.proba:
                 self.samples += (self.predictor.rehearse(Call(True, params)),)
 
-    def described(self, path: str) -> Described:
-        """What is to be known of the model. path: where its requests are sent."""
+    def described(self, path: str, ready: str = "") -> Described:
+        """What is to be known of the model. path: where its requests are sent. ready: of its health, "" for none."""
         predictor = self.predictor
         return Described(
-            predictor.resolved.name,
+            self.meter.model,
             self.version.decode(),
             predictor.signature,
             predictor.example_rows(),
             self.samples,
             predictor.engine.proba,
             path,
+            ready,
         )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
