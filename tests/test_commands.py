@@ -377,7 +377,7 @@ def test_help_lists_the_groups() -> None:
     assert (0, "") == (ran.code, ran.err)
     lines = ran.out.splitlines()
     rows = [line.split(maxsplit=1) for line in lines[lines.index("Commands:") + 1 :]]
-    assert ["models", "registry", "keys", "demo"] == [name for name, _ in rows]
+    assert ["models", "registry", "jobs", "keys", "demo"] == [name for name, _ in rows]
     assert all(line.endswith(".") for _, line in rows)
 
 

@@ -33,7 +33,7 @@ def saved(name: str, found: Measured, needs: Needs = Needs()) -> Path:  # noqa: 
 
 def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "models", "compare", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
 
 
 def test_advises_again_from_a_report() -> None:
@@ -62,6 +62,28 @@ def test_json_holds_every_raw_number() -> None:
     assert 0 == ran.returncode, ran.stderr
     assert OLD == read(Path("new.json")).measured == read(path).measured
     assert Path("page.html").read_text().startswith("<!doctype html>")
+
+
+def test_measures_both_ways_and_advises() -> None:
+    """From a model and a file to the sentence, the page and the numbers; where the time is too short for this machine,
+    with the one that the error names."""
+    subprocess.run([*COMMAND, "demo"], capture_output=True, timeout=PATIENCE, check=True)
+    arguments = ["-m", "models:/my-model/Production", "-i", "batch_input.csv", "--scenario", "daily"]
+    budget = "7s"
+    while True:
+        ran = compare(*arguments, "-o", "page.html", "--json", "new.json", "--budget", budget)
+        if "too short to compare" not in ran.stderr:
+            break
+        budget = str(re.findall(r"--budget (\w+)", ran.stderr)[0])
+    assert 0 == ran.returncode, ran.stderr
+    assert ran.stdout.startswith("Predict in batch, every 24 h: ")
+    found = read(Path("new.json")).measured
+    assert 0 < found.parity.rows == found.parity.equal
+    assert 150 == found.input_rows
+    assert found.offline.rows_per_s > 0
+    assert found.single.latency.requests > 0
+    assert found.command.endswith(f"--budget {budget} --seed 1")
+    assert "Predict in batch, every 24 h" in Path("page.html").read_text()
 
 
 REFUSED = {

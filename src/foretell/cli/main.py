@@ -67,6 +67,7 @@ class Lazy(click.Group):
     commands={
         "models": ("foretell.cli.models", "command", "Predict with a model, in batch or in real time."),
         "registry": ("foretell.cli.registry", "command", "Keep models by name, version, stage and alias."),
+        "jobs": ("foretell.cli.jobs", "command", "List the jobs that ran here, show one, or go on with it."),
         "keys": ("foretell.cli.keys", "command", "Make and remove the keys of those who may ask a server."),
         "demo": ("foretell.cli.demo", "command", "Put a tiny model and its input here, to try foretell on."),
     },

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from foretell import machine
+from foretell.cli.advising import advising
 from foretell.cli.environment import env_manager, find_there
 from foretell.cli.main import option, own_stdout
 from foretell.cli.registry import chosen, say
@@ -193,6 +194,7 @@ def _run(
         counts,
         witnesses,
         say,
+        advising(next(iter(wanted.values())).uri),
     )
 
 

@@ -1,6 +1,5 @@
 """The offline trial: the real job, as a process, on the user's input made long enough; each pass of it is a window."""
 
-import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -14,23 +13,25 @@ from foretell.compare.measured import Offline
 from foretell.compare.quantiles import stable
 from foretell.compare.sample import Sample
 from foretell.errors import ForetellError
+from foretell.job.report import decoded
 
 PASSES = 3
-_GROWTH = 20
+_GROWTH = 50
 _FILL = 0.85
 """Of the time that is left, this share is planned: no pass takes just as long as the last one promised."""
 _SHORT = 0.15
-_TICK = 0.01
-_SAID = re.compile(r"^([\d,]+) rows? in ([\d.]+) s \(", re.MULTILINE)
+_ROOMY = 6
+_TICK = 1e-4
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One job. seconds: that it worked; start: until it did."""
+    """One job. seconds: from its first byte to the output in place; start: all others. peak: bytes of memory."""
 
     rows: int
     seconds: float
     start: float
+    peak: int
     ended: Ended
     stages: dict[str, float]
 
@@ -67,22 +68,29 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, looped: Looped, output: Path, *options: str, keep: bool = False) -> Pass:
+        told = self._folder / "report.json"
         command = ["models", "predict", *self._model.flags, "-i", looped.path, "-o", str(output), "--resume", "never"]
+        command += ["--report", str(told), "--no-hashes", *options]
         try:
-            ended = ran([*command, *options], self._model.environment, self._end)
+            ended = ran(command, self._model.environment, self._end)
         finally:
             if not keep:
                 output.unlink(missing_ok=True)
-        told = _SAID.search(ended.said)
-        if told is None:
-            raise ForetellError(f"a job did not say how long it took: {ended.said[-200:]}")
-        seconds = max(float(told[2]), _TICK)
-        return Pass(int(told[1].replace(",", "")), seconds, max(0.0, ended.seconds - seconds), ended, {})
+        report = decoded(told.read_bytes())
+        if report is None:
+            raise ForetellError("a job's report cannot be read")
+        times = report.times
+        seconds = max(times.job, _TICK)
+        stages = {"reading": times.reading, "predicting": times.predicting, "writing": times.writing}
+        peak = max(report.memory.peak, ended.peak)
+        return Pass(report.counts.rows, seconds, max(0.0, ended.seconds - seconds), peak, ended, stages)
 
 
 def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
-    """The trial. known: a job on some rows, which tells how many can be done. until: when it should be over."""
-    first = jobs.of_rows(1)
+    """The trial. known: a job on some rows, which tells how many can be done, and stands for one on a single row where
+    a start takes too long. until: when it should be over."""
+    roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
+    first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
     last = known
     while not passes or _goes_on(passes, until):
@@ -124,7 +132,7 @@ def _told(first: Pass, passes: list[Pass], sample: Sample) -> Offline:
         stable=stable(windows),
         cpu_s=cpu_s,
         cpu_s_start=first.ended.cpu_s,
-        peak=max(one.ended.peak for one in passes),
+        peak=max(one.peak for one in passes),
         stages=stages,
     )
 

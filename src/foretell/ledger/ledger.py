@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import sqlite3
 
 NAME = "jobs.sqlite"
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 _VERSION = 1
-_REPORT = 256 << 10
+LARGEST = 256 << 10
 """Most bytes of a report that are kept."""
 
 _BEGUN = ("name", "folder", "command", "omitted", "model", "label", "digest", "source", "output", "since")
@@ -84,7 +84,7 @@ class Ledger:
         report: bytes = b"",
     ) -> None:
         """Notes how a job ended. report: JSON; one that is too large is not kept."""
-        kept = report if len(report) <= _REPORT else b""
+        kept = report if len(report) <= LARGEST else b""
         values = (state, time.time(), seconds, rows, rejected, _storable(error), kept, job)
         with self._changed() as database:
             database.execute(
@@ -92,9 +92,9 @@ class Ledger:
             )
 
     def mark(self, job: int, state: str) -> None:
-        """Gives a job another state."""
+        """Gives a job another state, in which nothing is wrong with it any more."""
         with self._changed() as database:
-            database.execute("update jobs set state=? where id=?", (state, job))
+            database.execute("update jobs set state=?, error='' where id=?", (state, job))
 
     def forget(self, jobs: Iterable[int]) -> int:
         """Removes jobs; returns how many there were."""

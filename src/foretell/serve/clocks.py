@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from foretell.serve.limits import Limits
 
 EVERY_SECONDS = 0.2
+_SHORT = 1 / 6
+"""Of the time in which a client must take something."""
 
 
 class Phase(enum.Enum):
@@ -42,6 +44,10 @@ class Watch:
     begun: bool = False
     unsent: int = 0
     stalled: float = 0.0
+
+    def dawdles(self, now: float, limits: Limits) -> bool:
+        """Whether the client is too slow to take its answer for a time in which there is no room."""
+        return self.unsent > 0 and now - self.stalled > limits.write_timeout * _SHORT
 
     def late(self, now: float, limits: Limits, *, owed: bool, unsent: int) -> Late | None:
         """owed: whether the client waits for the server, so that it need not send."""

@@ -1,6 +1,7 @@
 """What all connections of a serving process share: the models behind the routes, the limits, the log, the clock."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foretell.serve.absent import Absent
@@ -23,7 +24,7 @@ class Door:
     time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand, and of answers that their
     clients have not taken: unsent, as of the last tick. connections: open ones, as of the last tick. counts: what
     /metrics tells. closing: whether connections end with their next answer. witnesses: who else is told of every
-    request."""
+    request. look: called at every tick."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -37,6 +38,7 @@ class Door:
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
     witnesses: tuple[Witness, ...] = ()
+    look: "Callable[[Door], None] | None" = None
 
     @property
     def watched(self) -> bool:

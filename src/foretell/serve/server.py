@@ -66,12 +66,13 @@ def run(
     counts: Counts | None = None,
     witnesses: tuple[Witness, ...] = (),
     say: Callable[[str], None] = print,
+    look: Callable[[Door], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     wanted: the models, the first of which stands for the server. first: finds them at the start. entrances: the first
     is where rows are sent. accepting: called once rows can be. witnesses: told of every request for predictions.
-    say: told what a person must hear, by line.
+    say: told what a person must hear, by line. look: called at every tick, to see what is counted.
 
     Raises ServerError when a model hangs and another process can take its place; what kept all models from being
     loaded.
@@ -79,7 +80,7 @@ def run(
     limits = replace(limits, connections=connections_possible(limits.connections))
     counts = counts or Counts()
     door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
-    door.witnesses = witnesses
+    door.witnesses, door.look = witnesses, look
     swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
     config = Config(
         Routes(
@@ -223,6 +224,8 @@ class ModelServer(Server):
         self._look_at_connections(now)
         for witness in self._door.witnesses:
             witness.look(self._door.counts)
+        if self._door.look is not None:
+            self._door.look(self._door)
         if self._open:
             self._door.counts.show(self._door)
         self._swapper.look()
