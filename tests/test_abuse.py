@@ -15,6 +15,7 @@ from conftest import PATIENCE, Server, serving
 from foretell.cells import Column
 from foretell.errors import ForetellError, InputTooLarge, InputUnreadable
 from foretell.rows import RowDecoder
+from foretell.serve import keys
 from foretell.serve.clocks import Late, Phase, Watch
 from foretell.serve.exchange import MOST_PARTS, Exchange
 from foretell.serve.head import Head
@@ -168,6 +169,31 @@ def test_deflate_is_read_in_pieces() -> None:
             with pytest.raises(InputUnreadable):
                 unpacked(wrong, "deflate", 1 << 20)
     assert b"" == unpacked(zlib.compress(b""), "deflate", 10)
+
+
+# What is told to whom
+
+
+def test_probes_tell_strangers_nothing_of_the_models(tmp_path: Path) -> None:
+    """Health needs no key, so that where others do it names no model, no path, and no reason."""
+    key = keys.add(tmp_path / "keys", "me", "predict")
+    with serving("-m", IRIS, "-m", tmp_path / "broken", "--api-key-file", tmp_path / "keys") as guarded:
+        told = [guarded.request("GET", f"/models/{name}/ready") for name in ("broken", "nobody", "iris")]
+        known = guarded.request("POST", "/models/broken/invocations", ROW, {"X-API-Key": key})
+    assert [503, 404, 200] == [reply.status for reply in told]
+    assert not [reply.body for reply in told if b"iris" in reply.body or str(tmp_path).encode() in reply.body]
+    assert b"no such file" in known.body
+
+
+def test_workers_are_told_nothing_that_others_can_read(tmp_path: Path) -> None:
+    """What may hold a password reaches workers by no argument, which every user of the machine can read."""
+    secret = "https://me:the-secret@127.0.0.1:9"
+    with serving("-m", IRIS, "-w", "2", FORETELL_REGISTRY=secret, FORETELL_OTEL_ENDPOINT=secret) as running:
+        assert 200 == running.post(ROW).status
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()]
+        ours = [line for line in lines if b"serve-worker" in line]
+    assert len(ours) >= 2
+    assert not [line for line in ours if b"the-secret" in line]
 
 
 # Answers that nobody takes

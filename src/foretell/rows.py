@@ -14,10 +14,10 @@ import numpy as np
 from foretell.batch import Batch
 from foretell.cells import Column, Refused, from_value, show
 from foretell.columns import build, matrix
-from foretell.errors import CellWrong, FormWrong, InputTooLarge, InputUnreadable
+from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, json_type, object_lines, record_type
 from foretell.signature import Signature, check_names, listed, nearest
-from foretell.strict_json import size, strict_json
+from foretell.strict_json import strict_json, within
 from foretell.tensors import NULL_INSIDE, stacked
 
 Raw = bytes | memoryview | msgspec.Raw
@@ -26,7 +26,7 @@ Raw = bytes | memoryview | msgspec.Raw
 class RowDecoder:
     """Decodes rows that a signature describes. Errors: CellWrong (row, column), FormWrong, InputUnreadable.
 
-    most: how large a document may be, by `strict_json.size`, to be read cell by cell, which takes many times its
+    most: how large a document may be, by `strict_json.within`, to be read cell by cell, which takes many times its
     memory. A larger one that the fast decoders refuse is InputTooLarge.
     """
 
@@ -133,7 +133,7 @@ class RowDecoder:
 
     def exact(self, data: bytes) -> Any:
         """A document by the letter. Raises InputUnreadable, InputTooLarge."""
-        self._check_size(data)
+        within(data, self._most)
         return strict_json(data)
 
     def tuples(self, rows: list[tuple[Any, ...]]) -> Batch | None:
@@ -156,14 +156,6 @@ class RowDecoder:
                 except Refused as refused:
                     raise CellWrong(index, at, refused.reason, refused.hint) from refused
         return Batch(len(rows), [_column(values, inputs[at], at) for at, values in enumerate(cells)])
-
-    def _check_size(self, data: bytes) -> None:
-        if self._most is not None and (count := size(data)) > self._most:
-            raise InputTooLarge(
-                f"something in this JSON needs a closer look, and it is too large for one: {count:,} values, over "
-                f"{self._most:,}",
-                "Send fewer rows at a time: then it is said what is wrong, and where",
-            )
 
     def _from_tensors(self, data: bytes) -> Batch | None:
         """Rows that are a tensor each; None where they are not, or are wrapped in an array of one cell."""
@@ -211,7 +203,7 @@ class RowDecoder:
         """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
         colons = data.count(b":")
         if colons != len(records) * len(self._names):
-            self._check_size(data)
+            within(data, self._most)
         if b"\\u003" in data or (
             colons != len(records) * len(self._names) and colons != sum(map(colons_of, raw(data)))
         ):

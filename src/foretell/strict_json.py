@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from foretell.cells import show
-from foretell.errors import InputUnreadable
+from foretell.errors import InputTooLarge, InputUnreadable
 
 MAX_DEPTH = 100
 _TEXT = re.compile(rb'"[^"]*"?')
@@ -37,9 +37,17 @@ def strict_json(data: bytes) -> Any:
         raise InputUnreadable(f"not valid JSON: {error}") from error
 
 
-def size(data: bytes) -> int:
-    """About how much memory its values will take, by the commas and brackets: an array or object counts as four."""
-    return data.count(b",") + _ARRAY_UNITS * (data.count(b"[") + data.count(b"{"))
+def within(data: bytes, most: int | None) -> None:
+    """That a document is small enough to be read by the letter, which takes many times its memory: by its commas and
+    brackets, an array or object counting as four. Raises InputTooLarge."""
+    if most is None or len(data) <= most:
+        return
+    count = data.count(b",") + _ARRAY_UNITS * (data.count(b"[") + data.count(b"{"))
+    if count > most:
+        raise InputTooLarge(
+            f"something in this JSON needs a closer look, and it is too large for one: {count:,} values, over {most:,}",
+            "Send fewer rows at a time: then it is said what is wrong, and where",
+        )
 
 
 def _depth(data: bytes) -> int:

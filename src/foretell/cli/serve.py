@@ -1,6 +1,7 @@
 """`foretell models serve`: a model behind a port."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -36,6 +37,7 @@ from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
 from foretell.serve.wanted import Wanted, keep_trust
 
+_SETTINGS = "FORETELL_WORKER"
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0
 _SHARE_OF_MEMORY = 4
@@ -100,15 +102,14 @@ def serve(**given: Any) -> None:
 
 
 @click.command(name="serve-worker", hidden=True)
-@click.argument("settings")
 @click.argument("listeners")
 @click.argument("ready", type=int)
 @click.argument("alive", type=int)
 @click.argument("board", type=int)
 @click.argument("slot", type=int)
-def worker(settings: str, listeners: str, ready: int, alive: int, board: int, slot: int) -> None:
+def worker(listeners: str, ready: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
-    given = json.loads(settings)
+    given = json.loads(os.environ.pop(_SETTINGS))
     wanted = {one["name"]: msgspec.convert(one, Wanted) for one in given["models"]}
     sockets, accepting = workers_.inherited(listeners, ready, alive)
     with own_stdout():
@@ -158,8 +159,9 @@ def _worker_command(
             keep_trust(found)
             one = replace(one, uri=found.resolved.pinned)
         models.append(msgspec.to_builtins(replace(one, registry=one.registry or chosen(one.uri))))
-    settings = {**given, "models": models}
-    return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
+    # Not as an argument, which every user of the machine can read: a registry's address may hold a password.
+    os.environ[_SETTINGS] = json.dumps({**given, "models": models})
+    return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker"]
 
 
 def _run(
