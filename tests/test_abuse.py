@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 import socket
 import zlib
 from collections.abc import Iterator
@@ -169,6 +170,41 @@ def test_deflate_is_read_in_pieces() -> None:
             with pytest.raises(InputUnreadable):
                 unpacked(wrong, "deflate", 1 << 20)
     assert b"" == unpacked(zlib.compress(b""), "deflate", 10)
+
+
+# Segments
+
+
+def asked(kind: int, number: int) -> tuple[bytes, int]:
+    """A request of some kind, and the status of its answer."""
+    body = b'{"data": [[%d.5, 3.5, 1.4, 0.2]]}' % number if kind != 1 else b'{"data": [[1]]}'
+    head = HEAD[:-4] % b"/invocations"
+    if kind == 2:
+        return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), 200
+    if kind == 3:
+        return b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n", 200
+    own = b"X-Request-Id: %d\r\n" % number if kind == 4 else b""
+    return head + own + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), 400 if kind == 1 else 200
+
+
+def test_requests_mean_the_same_however_they_are_cut(server: Server) -> None:
+    """Requests whose heads came before, and others, alone, in a pipeline or in any segments, get their answers in order."""
+    chance, count = random.Random(3), 0
+    for _ in range(80):
+        requests = [
+            asked(chance.choice([0, 0, 0, 1, 2, 3, 4]), chance.randrange(5)) for _ in range(chance.randrange(9))
+        ]
+        sent = b"".join(request for request, _ in requests)
+        cuts = sorted(chance.sample(range(len(sent)), min(len(sent), chance.randrange(12))))
+        with connected(server) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start, stop in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+                client.sendall(sent[start:stop])
+            client.shutdown(socket.SHUT_WR)
+            statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", said(client))]
+        assert [status for _, status in requests] == statuses
+        count += len(statuses)
+    assert 200 < count
 
 
 # What is told to whom

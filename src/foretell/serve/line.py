@@ -184,7 +184,8 @@ class Line:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif not head.running:
             head.running = True
-            head.cycle.keep_alive = head.cycle.keep_alive and not (self._door.closing or self._said_all)
+            last = (self._door.closing or self._said_all) and len(self._waiting) == 1
+            head.cycle.keep_alive = head.cycle.keep_alive and not last
             self._start(head.cycle, head.app)
 
     def _send(self, exchange: Exchange, reply: Reply) -> bool:
