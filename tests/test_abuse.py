@@ -188,7 +188,7 @@ def asked(kind: int, number: int) -> tuple[bytes, int]:
 
 
 def test_requests_mean_the_same_however_they_are_cut(server: Server) -> None:
-    """Requests whose heads came before, and others, alone, in a pipeline or in any segments, get their answers in order."""
+    """Requests whose heads came before, and others, in a pipeline and in any segments, get their answers in order."""
     chance, count = random.Random(3), 0
     for _ in range(80):
         requests = [
