@@ -42,6 +42,7 @@ _SPARE = 1.5
 _LEAST_SHARE = 0.25
 _BUSY = 0.1
 _ASKED = 0.99
+_LEAST_PASS = 0.5
 
 
 class Clock:
@@ -182,6 +183,8 @@ def _notes(asked: Asked, batch: Offline, server: Server, before: tuple[float, fl
     elif not batch.stable:
         low, high = min(batch.windows), max(batch.windows)
         notes.append(f"Batch is not steady: its passes did {low:,.0f} to {high:,.0f} rows a second.")
+    if batch.seconds < _LEAST_PASS * len(batch.windows):
+        notes.append("Batch was measured on few rows, as the time was short: a long job may do more rows a second.")
     if not server.capacity:
         notes.append(f"No rate kept p99 within {server.slo_p99 * 1000:g} ms; the curve is of what it answers at most.")
     elif server.quantile < _ASKED:

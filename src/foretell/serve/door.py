@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from foretell.serve.absent import Absent
 from foretell.serve.access_log import AccessLog
@@ -24,7 +25,7 @@ class Door:
     time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand, and of answers that their
     clients have not taken: unsent, as of the last tick. connections: open ones, as of the last tick. counts: what
     /metrics tells. closing: whether connections end with their next answer. witnesses: who else is told of every
-    request. look: called at every tick."""
+    request. told: how each model's versions stand. look: called at every tick."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -38,12 +39,24 @@ class Door:
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
     witnesses: tuple[Witness, ...] = ()
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
     look: "Callable[[Door], None] | None" = None
 
     @property
     def watched(self) -> bool:
         """Whether somebody wants to know what became of each request."""
         return self.log.all or bool(self.witnesses)
+
+    def look_at(self, connections: list[Any], now: float) -> None:
+        """Whose clients are late; and where answers that nobody takes fill half of the bytes that may be held, the
+        largest of a slow reader goes."""
+        unsent = [connection.check(now) for connection in connections]
+        total = sum(unsent)
+        self.held += total - self.unsent
+        self.unsent = total
+        if total > self.limits.in_flight // 2:
+            ordered = sorted(zip(unsent, connections, strict=True), key=lambda pair: -pair[0])
+            any(connection.hogs(now) for _, connection in ordered)
 
     def put(self, name: str, stand: Stand) -> None:
         """From the next request on, this answers for the model of that name."""

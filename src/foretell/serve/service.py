@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from functools import partial
 from time import monotonic
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from foretell.batch import Answers, Call, Output
 from foretell.errors import DeadlineExceeded, ForetellError, PredictionError, UsageError
+from foretell.models import examples
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
@@ -30,15 +32,16 @@ class Service:
     """A model behind requests. name: under which it is served, else its own. version: its number, else how its digest
     begins; every answer that it gives says it. debug: errors carry their traceback. watched: whether somebody wants to
     know what became of each request. samples: what the model answered to its example, without and with probabilities,
-    as far as it did."""
+    as far as it did. left: set when it serves no more."""
 
     def __init__(self, predictor: Predictor, limits: Limits, *, name: str = "", debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
-        self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
+        self.version = resolved.label_of_version.encode()
         self.meter = Meter(name or resolved.name, self.version.decode())
         self.draining = self.watched = False
+        self.left = threading.Event()
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
@@ -54,6 +57,11 @@ class Service:
             self.samples = (answers,)
             if self.predictor.engine.proba:
                 self.samples += (self.predictor.rehearse(Call(True, params)),)
+
+    def check_example(self) -> None:
+        """That the model answers the input example that came with it, if one did. Raises ForetellError."""
+        if not self.samples and examples.row_of(self.predictor.stored, self.predictor.decoder) is not None:
+            self.predictor.rehearse(Call(False, self.predictor.signature.call_params({})))
 
     def described(self, path: str, ready: str = "") -> Described:
         """What is to be known of the model. path: where its requests are sent. ready: of its health, "" for none."""
