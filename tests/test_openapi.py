@@ -78,7 +78,8 @@ def test_its_examples_are_requests(models: Path, name: str) -> None:
         bodies = [each["value"] for each in medium.get("examples", {}).values()]
         for body in bodies or filter(None, [medium.get("example")]):
             assert valid(doc, medium["schema"], body)
-            head = Head(b"/invocations").read([(b"content-type", kind.encode())], "1.1")
+            head = Head(b"/invocations")
+            head.content_type = kind.encode()
             raw = (body if isinstance(body, str) else json.dumps(body)).encode()
             assert 1 == decoder.read(raw, Wishes().of(head, raw)).batch.rows, (kind, body)
             tried += 1
