@@ -75,9 +75,9 @@ def compared(name: str, budget: str) -> Measured:
 
 
 def night(name: str, measured: Measured) -> None:
-    """A day's rows in one job, as many as it takes to run for RUN_S; its cost is its time from start to end."""
+    """A day's rows in one job, as many as take RUN_S, or twice a start; its cost is its time from start to end."""
     made = measured.offline
-    rows = int((RUN_S - made.start_s) * made.rows_per_s)
+    rows = int(max(RUN_S - made.start_s, made.start_s) * made.rows_per_s)
     advice = advise(measured, Needs(rows_per_day=rows, refresh=DAY, max_age=1.5 * DAY, known=1.0))
     told(advice)
     way = advice.way(JOBS)
