@@ -1,6 +1,7 @@
 """`foretell models serve`: a model behind a port."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -39,7 +40,7 @@ from foretell.serve.sockets import address, bind, inherited
 from foretell.serve.standing import Version
 from foretell.serve.swapper import Manners
 from foretell.serve.wanted import Wanted, brings_code, keep_trust
-from foretell.serve.workers import Supervisor
+from foretell.serve.workers import SETTINGS, Supervisor
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0
@@ -108,15 +109,14 @@ def serve(**given: Any) -> None:
 
 
 @click.command(name="serve-worker", hidden=True)
-@click.argument("settings")
 @click.argument("listeners")
 @click.argument("channel", type=int)
 @click.argument("alive", type=int)
 @click.argument("board", type=int)
 @click.argument("slot", type=int)
-def worker(settings: str, listeners: str, channel: int, alive: int, board: int, slot: int) -> None:
+def worker(listeners: str, channel: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
-    given = json.loads(settings)
+    given = json.loads(os.environ.pop(SETTINGS))
     wanted = {one["name"]: msgspec.convert(one, Wanted) for one in given["models"]}
     parent = Parent(channel, alive)
     with own_stdout():

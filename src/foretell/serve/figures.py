@@ -56,7 +56,7 @@ METRICS = {
     "foretell_traces": Metric(COUNTER, "Requests whose spans were sent, or were not.", ("outcome",)),
     "foretell_logged_rows": Metric(COUNTER, "Rows for the log of predictions, written or not.", ("outcome",)),
     "foretell_connections": Metric(GAUGE, "Open connections."),
-    "foretell_request_bytes_held": Metric(GAUGE, "Bytes of request bodies at hand."),
+    "foretell_request_bytes_held": Metric(GAUGE, "Bytes of request bodies, and of answers not taken yet, at hand."),
     "foretell_workers": Metric(GAUGE, "Server processes."),
     "foretell_worker_starts": Metric(COUNTER, "Server processes that were started."),
     "foretell_build": Metric(INFO, "The version of foretell.", ("version",)),

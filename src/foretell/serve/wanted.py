@@ -85,11 +85,13 @@ class Wanted:
         place = proven.entry(opened.resolved.digest, self.variant)
         bare = found.automatic and found.compiled is None
         wanted = bare and place.record() is None and coverable(opened, at_once=False)
-        flags = [(f"--{name}", value) for name in ("schema", "registry") if (value := getattr(self, name))]
+        flags = [("--schema", self.schema)] if self.schema else []
         flags += [("--cast", f"{column}={kind}") for column, kind in self.cast.items()]
         command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--beside", "--json", "--engine", AUTO]
         command += ["-m", opened.resolved.pinned, *(part for flag in flags for part in flag)]
-        return Background(opened, place, command if wanted else None, {**os.environ}, lambda: self.load(native), say)
+        # Its address may hold a password, and arguments can be read by every user of the machine.
+        environment = {**os.environ, **({"FORETELL_REGISTRY": self.registry} if self.registry else {})}
+        return Background(opened, place, command if wanted else None, environment, lambda: self.load(native), say)
 
 
 def name_of(uri: str) -> str:
