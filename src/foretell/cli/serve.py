@@ -36,6 +36,7 @@ from foretell.serve.generations import Generations
 from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
+from foretell.serve.shadow import Shadow
 from foretell.serve.sockets import address, bind, inherited
 from foretell.serve.standing import Version
 from foretell.serve.swapper import Manners
@@ -95,6 +96,7 @@ def serve(**given: Any) -> None:
     beside = bind_beside(given)
     for note in safety_of(given).check([*sockets, *beside]):
         say(note)
+    wanted = {name: _with_shadow(one) for name, one in wanted.items()}
     first = _first(wanted, given)
     if given["drain_delay"] is None:
         given["drain_delay"] = 0.0 if is_loopback(sockets) else _DRAIN_DELAY
@@ -133,6 +135,15 @@ def _first(wanted: dict[str, Wanted], given: dict[str, Any]) -> dict[str, Callab
         return first
     found = {name: _found(find, fatal=alone) for name, find in first.items()}
     return {name: partial(_again, result) for name, result in found.items()}
+
+
+def _with_shadow(one: Wanted) -> Wanted:
+    """With its shadow's very version, which may run code if it is trusted now."""
+    if not one.shadow:
+        return one
+    found = replace(one, uri=one.shadow).find(trust=one.trust, say=say)
+    keep_trust(found)
+    return replace(one, shadow=found.resolved.pinned)
 
 
 def _find(one: Wanted, given: dict[str, Any]) -> Found:
@@ -223,7 +234,8 @@ def _run(
         poll=0.0 if several else given["poll_seconds"],
         change=_manners(given),
     )
-    witnesses = witnesses_of(given)
+    shadowed = [replace(one, uri=one.shadow) for one in wanted.values() if one.shadow]
+    witnesses = (*witnesses_of(given), *(Shadow(one, one.find, say) for one in shadowed))
     run(
         wanted,
         first,
