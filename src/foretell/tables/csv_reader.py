@@ -27,6 +27,8 @@ pc = Lazily("pyarrow.compute")
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
 _BLOCK, _MANY = 4 << 20, 20
 """Bytes of a block, and twice as many where there are more columns than that."""
+_STEP = 1 << 20
+"""Arrow goes through a piece once for its cells and once for each column, twice as fast where it stays in the cache."""
 
 
 class CsvReader:
@@ -85,14 +87,16 @@ class CsvReader:
         inputs = {str(at) for at, _ in self.given()}
         words = {name: pa.string() for name in (*inputs, *map(str, self._kept_at)) if name not in numbers}
         both = {str(at) for at in self._kept_at} & set(numbers)
-        read_once = not both and not inputs & set(words) and b'""' not in data
+        plain = b'"' not in data
+        read_once = not both and not inputs & set(words) and (plain or b'""' not in data)
+        step = _STEP if plain and 0 <= data.find(b"\n") < _STEP >> 4 else 0
         if read_once:
-            table = self._read(data, numbers | words, [*self.rules.nulls], quoted=True)
+            table = self._read(data, numbers | words, [*self.rules.nulls], quoted=True, step=step)
             texts = table
         else:
-            table = self._read(data, numbers, [*self.rules.nulls], quoted=True) if numbers else None
+            table = self._read(data, numbers, [*self.rules.nulls], quoted=True, step=step) if numbers else None
             words |= dict.fromkeys(both, pa.string())
-            texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False)
+            texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False, step=step)
         rows = texts.num_rows
         columns = []
         for index, column in enumerate(self._signature.inputs):
@@ -171,13 +175,18 @@ class CsvReader:
             return error.at(f"{self._name}, line {line}")
         return error.at(f"{self._name}, line {line}, column {self.column(error.column)!r}")
 
-    def _read(self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool) -> pa.Table:
+    def _read(
+        self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool, step: int = 0
+    ) -> pa.Table:
+        """By Arrow, in one thread. step: so many bytes at a time, each of which ends at a newline; 0 for all."""
         return arrow_csv.read_csv(
             pa.BufferReader(data),
             read_options=arrow_csv.ReadOptions(
-                column_names=[str(at) for at in range(len(self.header))], block_size=max(len(data), 1) + 1
+                column_names=[str(at) for at in range(len(self.header))],
+                block_size=step or max(len(data), 1) + 1,
+                use_threads=False,
             ),
-            parse_options=arrow_csv.ParseOptions(delimiter=self.records.delimiter, newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.records.delimiter, newlines_in_values=not step),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=types,
                 include_columns=list(types),
@@ -215,7 +224,7 @@ class CsvReader:
     def _check_returns(self, block: Block) -> None:
         """Refuses a carriage return outside of quotes that ends no line: Arrow would end a row there."""
         data = block.data
-        if data.count(b"\r") == data.count(b"\r\n"):
+        if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
             return
         for row, (_, record) in enumerate(self.records.each(data)):
             if self.records.has_stray_return(record):
