@@ -35,9 +35,9 @@ import pyarrow.csv as arrow_csv
 
 FULL = {"iris": (10_000_000, 4), "xgb": (1_000_000, 30)}
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
-PEERS = {"ray": ["ray[data]==2.56.1"], "pyspark": ["pyspark==4.3.0"]}
+PEERS = {"ray": ["ray[data]==2.60.0"], "pyspark": ["pyspark==4.3.0"]}
 SHARED = ("mlflow", "scikit-learn", "xgboost-cpu", "skops", "pandas", "numpy")
-_SUBREAPER = 36
+_SUBREAPER, _LATE = 36, 124
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def compare(kind: str, folder: Path, told: argparse.Namespace) -> None:
     for _ in range(told.repeat):
         for name, command in [*runs.items()]:
             if (one := measured(command, told.limit)) is None:
-                print(f"{name} was ended after {told.limit:.0f} s")
+                print(f"{name} failed, or was ended after {told.limit:.0f} s")
                 del runs[name]
             else:
                 took.setdefault(name, []).append(one)
@@ -213,7 +213,7 @@ def said(command: list[str]) -> str:
 
 
 def measured(command: list[str], limit: float) -> Took | None:
-    """Runs a command and all that it starts; None where it was ended at the limit."""
+    """Runs a command and all that it starts; None where it fails, or is ended at the limit."""
     before, started = spent(), time.perf_counter()
     with tempfile.TemporaryFile() as err:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err, start_new_session=True)
@@ -223,15 +223,15 @@ def measured(command: list[str], limit: float) -> Took | None:
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
-            status = None
+            status = _LATE
         took = time.perf_counter() - started
         done.set()
         watching.join()
         end_all()
         if status:
             err.seek(0)
-            sys.exit(f"{' '.join(command)[:300]}\n{err.read().decode()[-2000:]}")
-    return None if status is None else Took(took, spent() - before, peak[0])
+            print(f"exit {status}: {err.read().decode().strip()[-500:]}")
+    return None if status else Took(took, spent() - before, peak[0])
 
 
 def spent() -> float:

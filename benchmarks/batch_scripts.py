@@ -17,13 +17,12 @@ pl.DataFrame({"prediction": opened.predict(frame.to_pandas())}).write_csv(target
 """
 
 RAY = """
-import functools, sys, mlflow, pandas as pd, ray
+import sys, mlflow, pandas as pd, ray
 model, source, target, kind = sys.argv[1:]
-@functools.cache
-def opened():
-    return (mlflow.sklearn if kind == "iris" else mlflow.xgboost).load_model(model)
-def predict(frame):
-    return pd.DataFrame({"prediction": opened().predict(frame)})
+def predict(frame, opened=[]):
+    if not opened:
+        opened.append((mlflow.sklearn if kind == "iris" else mlflow.xgboost).load_model(model))
+    return pd.DataFrame({"prediction": opened[0].predict(frame)})
 ray.init(log_to_driver=False, include_dashboard=False, object_store_memory=2 << 30)
 ray.data.DataContext.get_current().execution_options.preserve_order = True
 ray.data.read_csv(source).map_batches(predict, batch_format="pandas").write_csv(target)
@@ -37,7 +36,7 @@ model, source, target, kind = sys.argv[1:]
 spark = SparkSession.builder.master("local[*]").config("spark.driver.memory", "4g").getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
 asked = mlflow.pyfunc.spark_udf(spark, model, result_type="long" if kind == "iris" else "float", env_manager="local")
-names = open(source).readline().strip().split(",")
+names = open(source).readline().strip().replace('"', '').split(',')
 frame = spark.read.csv(source, header=True, schema=", ".join(f"{name} double" for name in names))
 frame.select(asked(struct(*names)).alias("prediction")).write.mode("overwrite").csv(target, header=True)
 """

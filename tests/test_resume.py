@@ -266,6 +266,23 @@ def test_resume_never_and_require(runner: Runner) -> None:
         assert_same(case, expected)
 
 
+SAID = {"said": ((), ("--delimiter", ";")), "no more said": (("--delimiter", ";"), ())}
+
+
+@pytest.mark.parametrize(("before", "after"), SAID.values(), ids=SAID)
+def test_a_delimiter_that_was_found_is_one_that_was_said(
+    before: tuple[str, ...], after: tuple[str, ...], runner: Runner
+) -> None:
+    """A job goes on whether its delimiter was found in the header or said, before and after."""
+    Path("in.csv").write_text(csv_text().replace(",", ";"))
+    case = Case("in.csv", "out.csv", 1)
+    expected, events = whole(runner, case)
+    assert -9 == runner(case, *before, at=events.index("fsync draft")).code
+    again = runner(case, *after)
+    assert (0, True) == (again.code, "done already" in again.err), again.err
+    assert_same(case, expected)
+
+
 FAILURES = {
     "no space for the output": ("write draft", "ENOSPC"),
     "no space for the journal": ("write journal", "ENOSPC"),

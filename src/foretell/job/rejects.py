@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from foretell.tables.kept import Rows
 STOP, REJECT, NULL = "stop", "reject", "null"
 _BUDGET = 20_000
 """Calls of a model that may be spent on the bad rows of one block."""
-_EXAMPLES = 20
+EXAMPLES = 20
+_LOOK = 500
+"""Calls that may be spent where the job ends anyway, to tell of more than the first bad row."""
 _VALUE = re.compile(r'^("(?:[^"\\]|\\.)*"?…?|\S+) (?=is |takes )')
 _ENCODER = msgspec.json.Encoder()
 
@@ -72,6 +74,25 @@ def answered(predictor: Predictor, batch: Batch, call: Call) -> tuple[list[Answe
     return answers, failed
 
 
+def failing(predictor: Predictor, batch: Batch, call: Call) -> tuple[dict[int, ForetellError], bool]:
+    """The first rows that the model fails on, by their index, in order; and whether those are all."""
+    failed: dict[int, ForetellError] = {}
+    waiting = [(0, batch.rows)]
+    for _ in range(_LOOK):
+        if not waiting:
+            break
+        start, stop = waiting.pop()
+        try:
+            predictor.predict(batch[start:stop], call)
+        except ForetellError as error:
+            if stop - start == 1:
+                failed[start] = error
+            else:
+                middle = (start + stop) // 2
+                waiting += [(middle, stop), (start, middle)]
+    return failed, not waiting
+
+
 @dataclass(frozen=True)
 class Place:
     """How a rejected row's place is called. file: the input's name. table: whether it has rows in place of lines."""
@@ -92,15 +113,17 @@ def _record(bad: Bad, place: Place) -> dict[str, Any]:
     return {"file": place.file, **where, "column": bad.column, "reason": bad.reason, "text": text}
 
 
-def examples(bad: tuple[Bad, ...], place: Place) -> tuple[str, ...]:
-    """Some of several bad rows, and how many there are of each kind, a line each; none for a single one."""
+def examples(bad: Sequence[Bad], place: Place, *, all_known: bool = True) -> tuple[str, ...]:
+    """Some of several bad rows, and how many there are of each kind, a line each; none for a single one. all_known:
+    whether these are all of the block."""
     if len(bad) < 2:
         return ()
     counts = Counter((one.column, _kind(one.reason)) for one in bad)
-    told = [f"{count:>7,} × {_told(column, reason)}" for (column, reason), count in counts.most_common(_EXAMPLES)]
-    shown = [f"{_where(one.spot, place)}: {_told(one.column, one.reason)}" for one in bad[1:_EXAMPLES]]
-    more = f"and {len(bad) - _EXAMPLES:,} more" if len(bad) > _EXAMPLES else ""
-    return (*shown, *([more] if more else []), f"{len(bad):,} bad rows in the block at hand:", *told)
+    told = [f"{count:>7,} × {_told(column, reason)}" for (column, reason), count in counts.most_common(EXAMPLES)]
+    shown = [f"{_where(one.spot, place)}: {_told(one.column, one.reason)}" for one in bad[1:EXAMPLES]]
+    more = f"and {len(bad) - EXAMPLES:,} more" if len(bad) > EXAMPLES else ""
+    count = f"{'' if all_known else 'at least '}{len(bad):,} bad rows in the block at hand:"
+    return (*shown, *([more] if more else []), count, *told)
 
 
 def _where(spot: Spot, place: Place) -> str:

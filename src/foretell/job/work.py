@@ -10,7 +10,7 @@ from foretell.errors import CellWrong, ForetellError, InputUnreadable
 from foretell.job import rejects
 from foretell.job.rejects import NULL, STOP, Place
 from foretell.predictor import Predictor
-from foretell.tables.apart import Apart, Bad
+from foretell.tables.apart import NOWHERE, Apart, Bad
 from foretell.tables.csv_header import CsvOptions
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Rows
@@ -114,10 +114,16 @@ class Work:
         return Answers.concat(answers) if answers else self._none, failed
 
     def _first(self, reader: Reader[Any], block: Any, rows: Rows, error: ForetellError) -> ForetellError:
-        """The error of the first row that the model fails on, with its place."""
+        """The error of the first row that the model fails on, with its place, and others of its block."""
         if (bad := self._predictor.first_bad(rows.batch, self._call, error)) is None:
             return error
         row, own = bad
+        failed, all_known = rejects.failing(self._predictor, rows.batch, self._call)
+        told = [
+            Bad(at, None, one.message, reader.spot(block, at) if shown < rejects.EXAMPLES else NOWHERE)
+            for shown, (at, one) in enumerate(failed.items())
+        ]
+        own.details = rejects.examples(told, Place("", self._table), all_known=all_known)
         own.message = reader.place(block, CellWrong(row, None, own.message)).message
         own.row_wrong = True
         return own

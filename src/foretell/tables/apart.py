@@ -17,6 +17,10 @@ class Spot:
     text: str
 
 
+NOWHERE = Spot(0, None, "")
+"""Of a row that is counted, and not shown."""
+
+
 @dataclass(frozen=True)
 class Bad:
     """A row that cannot be predicted. row: its index in its block. column: the name, or None for the whole row."""

@@ -25,8 +25,8 @@ from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
 pc = Lazily("pyarrow.compute")
 
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
-_BLOCK, _MANY = 4 << 20, 20
-"""Bytes of a block, and twice as many where there are more columns than that."""
+_BLOCK = 4 << 20
+"""Bytes of a block."""
 _STEP = 1 << 20
 """Arrow goes through a piece once for its cells and once for each column, twice as fast where it stays in the cache."""
 
@@ -48,6 +48,7 @@ class CsvReader:
         self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
         self._kept_at = [self.header.index(name) for name in self.kept]
         self._integers = any(column.cell.kind == "int" for column in signature.inputs)
+        self._doubles = signature.uniform == "float64" and None not in self._at and len(signature.inputs) > 1
 
     @property
     def stored(self) -> bool:
@@ -57,8 +58,7 @@ class CsvReader:
     def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[Block]:
         if start:
             self._text.go_to(*start)
-        size = _BLOCK if len(self.header) <= _MANY else 2 * _BLOCK
-        return self._text.blocks(self.records.last, size, tolerant=tolerant)
+        return self._text.blocks(self.records.last, _BLOCK, tolerant=tolerant)
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block."""
@@ -98,8 +98,9 @@ class CsvReader:
             words |= dict.fromkeys(both, pa.string())
             texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False, step=step)
         rows = texts.num_rows
+        matrix = self._matrix(table) if table is not None and self._doubles else None
         columns = []
-        for index, column in enumerate(self._signature.inputs):
+        for index, column in enumerate(self._signature.inputs if matrix is None else ()):
             name = str(self._at[index])
             if table is not None and name in numbers:
                 if column.cell.kind == "float" and _has_stray_nan(table.column(name)):
@@ -108,7 +109,18 @@ class CsvReader:
             else:
                 columns.append(self._words(texts, index))
         kept = [_whole(texts.column(str(at)), empty_is_null=read_once) for at in self._kept_at]
-        return Rows(Batch(rows, columns), Kept(self.kept, kept))
+        return Rows(Batch(rows, columns) if matrix is None else Batch(rows, matrix=matrix), Kept(self.kept, kept))
+
+    def _matrix(self, table: pa.Table) -> np.ndarray | None:
+        """All inputs side by side, shape (rows, columns), where each cell is a finite number. None otherwise."""
+        matrix, end = np.empty((table.num_rows, len(self._at))), 0
+        for batch in table.to_batches():
+            start, end = end, end + batch.num_rows
+            for index, at in enumerate(self._at):
+                if (cells := batch.column(str(at))).null_count:
+                    return None
+                matrix[start:end, index] = to_numpy(cells)
+        return matrix if np.isfinite(matrix).all() else None
 
     def _exact(self, block: Block) -> Rows:
         """Every cell as text, by the cell grammar."""
