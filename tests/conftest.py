@@ -52,6 +52,7 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -54,6 +54,31 @@ def scripted_model(folder: Path, pause: float = 0.002) -> Path:
     return stored_model(folder, cloudpickle.dumps(model), ["kind", "value"], params)
 
 
+TYPES = ("boolean", "integer", "long", "float", "double", "string", "binary")
+
+
+def everything_model(folder: Path) -> Path:
+    """A model that takes columns of every type, needed and optional ones, and params, and never refuses a row. Its
+    answer is the row's double, if there is one, by a third, times the param scale."""
+
+    class Thirds:
+        def predict(self, rows: Any, scale: float = 1.0, tags: Any = ("a",)) -> Any:
+            return rows[:, 4].astype("float64") / 3 * scale
+
+    folder.mkdir()
+    columns = [{"type": kind, "name": f"{kind} 列", "required": True} for kind in TYPES]
+    columns += [{"type": kind, "name": f"maybe {kind}", "required": False} for kind in ("long", "string")]
+    params = [
+        {"name": "scale", "type": "double", "default": 1.0, "shape": None},
+        {"name": "tags", "type": "string", "default": ["a"], "shape": [-1]},
+    ]
+    signature = {"inputs": json.dumps(columns), "params": json.dumps(params)}
+    flavors = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "signature": signature}))
+    (folder / "model.pkl").write_bytes(cloudpickle.dumps(Thirds()))
+    return folder
+
+
 def stored_model(folder: Path, pickled: bytes, columns: list[str], params: list[dict[str, Any]] | None = None) -> Path:
     """A model in MLflow's format; an MLmodel file may be written as JSON."""
     inputs = [{"type": "double", "name": name, "required": True} for name in columns]

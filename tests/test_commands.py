@@ -316,6 +316,8 @@ EVERY_ERROR = {
     "UsageError": (2, 400),
     "OutputError": (1, 500),
     "RejectsExceeded": (4, 500),
+    "OutputHeld": (5, 500),
+    "LedgerError": (1, 500),
     "ServerError": (1, 503),
     "Overloaded": (1, 503),
     "ModelError": (3, 500),
@@ -366,7 +368,7 @@ def test_help_opens_with_when_to_use_which_way() -> None:
     assert ["", *(f"  {line}" for line in WHEN), ""] == lines[1:6]
     assert 3 == len(WHEN)
     listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line.strip()]
-    assert ["predict", "serve", "compile", "inspect", "trust"] == listed
+    assert ["predict", "serve", "compare", "compile", "inspect", "trust"] == listed
 
 
 def test_help_lists_the_groups() -> None:
@@ -375,7 +377,7 @@ def test_help_lists_the_groups() -> None:
     assert (0, "") == (ran.code, ran.err)
     lines = ran.out.splitlines()
     rows = [line.split(maxsplit=1) for line in lines[lines.index("Commands:") + 1 :]]
-    assert ["models", "registry", "keys", "demo"] == [name for name, _ in rows]
+    assert ["models", "registry", "jobs", "keys", "demo"] == [name for name, _ in rows]
     assert all(line.endswith(".") for _, line in rows)
 
 

@@ -23,6 +23,7 @@ from foretell.job import crew
 from foretell.job.inputs import Inputs
 from foretell.job.job import run
 from foretell.job.outputs import Output
+from foretell.job.report import Report
 from foretell.job.running import Running
 from foretell.job.work import Job
 from foretell.tables import csv_header, csv_reader
@@ -79,8 +80,8 @@ def test_a_bad_row_of_many_files_is_told_with_its_file() -> None:
     assert (3, True) == (ran.code, "day/b.csv carries key, and day/a.csv id" in ran.err), ran.err
 
 
-def tasks(job: Job, model: Path, source: str, target: str, running: Running) -> set[str]:
-    """Runs a job here; by whom its blocks were worked on."""
+def tasks(job: Job, model: Path, source: str, target: str, running: Running) -> tuple[set[str], Report]:
+    """Runs a job here; by whom its blocks were worked on, and what it tells."""
     opened = predictor.open(str(model), trust=True)
     seen: set[str] = set()
     original = crew.Processes.submit
@@ -98,8 +99,8 @@ def tasks(job: Job, model: Path, source: str, target: str, running: Running) -> 
     finally:
         crew.Processes.submit = original  # type: ignore[method-assign]
         output.close()
-    assert last.finished
-    return seen
+    assert last.finished and last.report is not None
+    return seen, last.report
 
 
 @pytest.mark.parametrize("fmt", [CSV, PARQUET], ids=["csv", "parquet"])
@@ -114,8 +115,13 @@ def test_a_python_model_in_several_processes(fmt: Format, flavours: Path, monkey
     pq.write_table(pa.table(columns), "in.parquet", row_group_size=len(rows) // 5)
     job = Job(fmt, CSV, options=csv_header.CsvOptions())
     model, source = flavours / "mlflow3" / "python_params", f"in.{fmt.name}"
-    assert set() == tasks(job, model, source, "one.csv", Running(threads=1))
-    assert {"processes"} == tasks(job, model, source, "two.csv", Running(threads=2))
+    (by, alone), (by_two, shared) = (tasks(job, model, source, f"{n}.csv", Running(threads=n)) for n in (1, 2))
+    assert (set(), {"processes"}) == (by, by_two)
+    Path("1.csv").rename("one.csv")
+    Path("2.csv").rename("two.csv")
+    assert (alone.nulls, alone.predictions) == (shared.nulls, shared.predictions)
+    assert alone.memory.workers == [] and 1 <= len(shared.memory.workers) <= 2
+    assert shared.memory.peak == shared.memory.main + sum(shared.memory.workers) > 50_000_000
     assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
     assert len(rows) + 1 == Path("two.csv").read_text().count("\n")
     if fmt is CSV:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -19,8 +20,10 @@ from typing import Any
 import cloudpickle
 import pytest
 
+import foretell as package
 from conftest import PATIENCE, Server, model_path, serving
 from foretell.config import WHEN
+from foretell.serve import keys
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -284,10 +287,110 @@ def test_a_hostile_model_is_only_text(browser: Browser, tmp_path: Path) -> None:
         assert "good" == browser.press(json.dumps({"data": [[1, 2, 3, 4, 5, 6]]}))[0]
 
 
-def test_asks_for_nothing_but_itself(server: Server) -> None:
-    """The page loads nothing from elsewhere and may not: its policy allows its own style, script and server."""
-    reply = server.request("GET", "/")
+# The page of all routes, at /docs
+
+SHOWN = """new Promise(done => {
+    const look = () => document.getElementById("route").value ? done(true) : setTimeout(look, 10);
+    look();
+})"""
+
+OPEN_ALL = """new Promise(done => {
+    const all = [...document.querySelectorAll("details")];
+    all.forEach(each => { each.open = true; });
+    const look = () => all.every(each => each.childElementCount > 1) ? done() : setTimeout(look, 10);
+    look();
+})"""
+
+SNIPPET = "document.querySelectorAll('[role=tab]')[%d].click(), document.getElementById('snippet').textContent"
+
+
+@pytest.fixture
+def docs(browser: Browser, server: Server) -> Browser:
+    browser.size(1280, 900)
+    browser.scheme("light")
+    browser.open(f"http://127.0.0.1:{server.port}/docs")
+    assert browser.ask(SHOWN)
+    return browser
+
+
+def test_the_docs_show_every_route(docs: Browser, server: Server) -> None:
+    """Columns, every route with its answers, and every schema are there, from the server's own description."""
+    doc = server.request("GET", "/openapi.json").json()
+    docs.ask(OPEN_ALL)
+    heads = docs.ask("[...document.querySelectorAll('summary code')].map(each => each.textContent)")
+    routes = [f"{method.upper()} {path}" for path, item in doc["paths"].items() for method in item]
+    assert [*routes, *doc["components"]["schemas"]] == heads
+    cells = docs.ask("[...document.querySelectorAll('#fields td')].map(cell => cell.innerText)")
+    assert [cell for name in NAMES for cell in (name, "double", "")] == cells
+    assert "Retry-After" in docs.ask("document.querySelector('#routes details').innerText")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/csv", "application/jsonl"])
+def test_the_docs_try_a_request(docs: Browser, kind: str) -> None:
+    """Each content type comes with an example that works, and its answer is shown with status, time and version."""
+    pick = "{ const one = document.getElementById('kind'); one.value = %s; one.dispatchEvent(new Event('change')); }"
+    docs.ask(pick % json.dumps(kind))
+    look, text = docs.press(docs.ask("document.getElementById('body').value"))
+    assert "good" == look
+    assert "setosa" in text
+    assert re.search(r"200 · [\d.]+ ms · version \w+ · request \S+$", text)
+    look, text = docs.press("'<b>'")
+    assert ("bad", True) == (look, "400 · " in text)
+
+
+def test_the_docs_snippets_work(docs: Browser) -> None:
+    """What is copied for curl and for Python gets the answer; JavaScript's is run by the page itself."""
+    shell, python, script = (docs.ask(SNIPPET % at) for at in range(3))
+    for command in (["sh", "-c", shell], [sys.executable, "-c", python]):
+        ran = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+        assert b'{"predictions": ["setosa"]}' == ran.stdout.strip(), ran.stderr
+    assert "setosa" in docs.ask(f"(async () => {{ {script.replace('console.log(', 'return (')} }})()")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_docs_can_be_read_on_a_phone(docs: Browser, scheme: str) -> None:
+    """Nothing sticks out at a phone's width, all details open, and every text stands out from its ground."""
+    docs.size(390, 844)
+    docs.scheme(scheme)
+    docs.ask(OPEN_ALL)
+    docs.press('{"data": ')
+    contrasts = docs.ask(CONTRASTS)
+    assert 390 == docs.ask("document.documentElement.scrollWidth")
+    assert 8 < len(contrasts)
+    assert {} == {where: value for where, value in contrasts.items() if value < 4.5}
+
+
+def test_the_docs_ask_for_a_key(browser: Browser, tmp_path: Path) -> None:
+    """Where requests need a key, the page asks for one, says when it is wrong, and then sends it with every request."""
+    key = keys.add(tmp_path / "keys", "me", "predict")
+    unlock = "document.getElementById('key').value = %s; document.querySelector('#unlock button').click()"
+    wait = "new Promise(done => { const look = () => %s ? done(true) : setTimeout(look, 10); look(); })"
+    with serving("-m", Path(package.__file__).parent / "demo" / "iris", "--api-key-file", tmp_path / "keys") as guarded:
+        browser.open(f"http://localhost:{guarded.port}/docs")
+        assert browser.ask(wait % "!document.getElementById('locked').hidden")
+        browser.ask(unlock % json.dumps("wrong"))
+        assert browser.ask(wait % "document.getElementById('refused').textContent.includes('does not know')")
+        browser.ask(unlock % json.dumps(key))
+        assert browser.ask(SHOWN)
+        assert "good" == browser.press('{"data": [[5.1, 3.5, 1.4, 0.2]]}')[0]
+        shell = browser.ask(SNIPPET % 0)
+        assert key not in shell
+        ran = subprocess.run(
+            ["sh", "-c", shell], env={**os.environ, "KEY": key}, capture_output=True, timeout=PATIENCE, check=False
+        )
+        assert b'{"predictions": [0]}' == ran.stdout
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_run_nothing_but_their_own(server: Server, path: str) -> None:
+    """Script and style are allowed by their hashes alone, and no other page may frame it."""
+    reply = server.request("GET", path)
     policy = reply.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "connect-src 'self'" in policy
-    assert [] == re.findall(rb"(?:src|href)=|@import|url\(", reply.body)
-    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert "unsafe" not in policy
+    for part in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert part in policy
+    for kind in (b"script", b"style"):
+        (inner,) = re.findall(rb"<%b>(.*?)</%b>" % (kind, kind), reply.body, re.DOTALL)
+        assert base64.b64encode(hashlib.sha256(inner).digest()).decode() in policy
+    assert [] == re.findall(rb"src=|@import|url\(|href=\"(?!/)", reply.body)
+    assert len(reply.body) < 20_000

@@ -67,6 +67,13 @@ class Batch:
             return Batch(rows, matrix=np.concatenate([batch.matrix for batch in batches]))
         return Batch(rows, [np.concatenate(parts) for parts in zip(*(b.columns for b in batches), strict=True)])
 
+    def but(self, rows: Sequence[int]) -> "Batch":
+        """The batch without these rows."""
+        left = np.delete(np.arange(self.rows), rows)
+        if self._matrix is not None:
+            return Batch(len(left), matrix=self._matrix[left])
+        return Batch(len(left), [column[left] for column in self.columns])
+
     def padded(self, rows: int) -> "Batch":
         """The batch with its last row repeated up to rows."""
         last = self[self.rows - 1 :]

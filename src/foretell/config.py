@@ -9,7 +9,7 @@ from typing import Any
 WHEN = (
     "predict: the rows are there already (a file, last night's orders). Most rows a second, nothing kept running.",
     "serve:   somebody waits for the answer (a page, a payment). One row in milliseconds, as long as it runs.",
-    "Both give the same answers. Unsure? If an hour-old answer still helps, predict; if not, serve.",
+    "Both give the same answers. Unsure? foretell models compare measures both on your model, and tells.",
 )
 """When to use which way, in three lines."""
 
@@ -44,6 +44,13 @@ SETTINGS = {
     ),
     "trust": Setting(False, "Let this very model run code when it loads, as pickles do."),
     "schema": Setting(None, "A file that describes the model's columns, in place of its signature."),
+    "config": Setting(None, "A file (TOML) of the models to serve, with limits of their own.", ("FORETELL_CONFIG",)),
+    "state": Setting(
+        None,
+        "Folder of the ledger of jobs; by default foretell/ in XDG_STATE_HOME or ~/.local/state.",
+        ("FORETELL_STATE",),
+    ),
+    "keep_jobs": Setting(1000, "Jobs that the ledger keeps; the oldest are forgotten.", ("FORETELL_KEEP_JOBS",)),
     "host": Setting(
         None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")
     ),
@@ -117,5 +124,17 @@ SETTINGS = {
     ),
     "access_log_format": Setting(
         "text", "A line a request as text, or as json with its rows and times.", ("FORETELL_ACCESS_LOG_FORMAT",)
+    ),
+    "otel_endpoint": Setting(
+        None,
+        "Collector to send traces to by OTLP over HTTP, as http://localhost:4318; else OTEL_EXPORTER_OTLP_ENDPOINT.",
+        ("FORETELL_OTEL_ENDPOINT",),
+    ),
+    "log_predictions": Setting(
+        None, "Folder to keep requests' rows and answers in, as Parquet files.", ("FORETELL_LOG_PREDICTIONS",)
+    ),
+    "log_sample": Setting(1.0, "Share of requests that are kept there, from 0 to 1.", ("FORETELL_LOG_SAMPLE",)),
+    "log_predictions_mb": Setting(
+        1024, "Most that the folder may hold, in MiB; then the oldest files go.", ("FORETELL_LOG_PREDICTIONS_MB",)
     ),
 }

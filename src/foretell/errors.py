@@ -4,6 +4,8 @@ ForetellError
 ├── UsageError              the command or call itself is wrong
 ├── OutputError             the output cannot be written
 ├── RejectsExceeded         more rows were bad than were allowed to be
+├── OutputHeld              the output is not like the one before, and was kept beside it
+├── LedgerError             the ledger of jobs cannot be read or written
 ├── ServerError             the server cannot run (a busy port, a worker that will not start)
 │   └── Overloaded
 ├── ModelError              the model cannot be found, trusted or loaded
@@ -79,6 +81,18 @@ class RejectsExceeded(ForetellError):
     """More rows were bad than were allowed to be."""
 
     code = "BAD_REQUEST"
+
+
+class OutputHeld(ForetellError):
+    """The output is complete, but not like the one before, so that it waits beside it."""
+
+    code = "INVALID_STATE"
+
+
+class LedgerError(ForetellError):
+    """The ledger of jobs cannot be read or written."""
+
+    code = "IO_ERROR"
 
 
 class ServerError(ForetellError):

@@ -209,8 +209,12 @@ def _read_param(item: dict[str, Any]) -> Param:
 
 
 def _param(param: Param, value: Any) -> Any:
-    if value is None and param.default is None:
-        return None
+    if value is None:
+        if param.default is None:
+            return None
+        raise FormWrong(
+            f"params: {param.name}: null is no {param.type}", f"Leave it out for its default, {show(param.default)}"
+        )
     if param.type not in TYPES:
         return value
     column = Column(param.name, param.type)

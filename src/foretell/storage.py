@@ -53,6 +53,14 @@ def cache_home() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "foretell"
 
 
+def state_home() -> Path:
+    """Where the user's state is, or will be: FORETELL_STATE, or foretell/ in XDG_STATE_HOME or ~/.local/state."""
+    if own := os.environ.get("FORETELL_STATE"):
+        return Path(own).absolute()
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "foretell"
+
+
 def only_ours(folder: Path) -> None:
     """Refuses a folder that somebody else owns or may write to, or may put another in the place of."""
     status, above = folder.stat(), folder.resolve().parent.stat()

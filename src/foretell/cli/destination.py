@@ -39,14 +39,15 @@ class Destination:
         """What each piece is packed with."""
         return self._codec if self._codec == compression.BY_PART else None
 
-    def open(self, fmt: Format, stdout: IO[bytes]) -> Target:
+    def open(self, fmt: Format, stdout: IO[bytes], report: Path | None = None) -> Target:
+        """report: where the job's goes, besides."""
         if self.path == STDIN:
-            return Stdout(stdout)
+            return Stdout(stdout, report)
         whole = self._codec if self._codec != compression.BY_PART else None
         path = Path(self.path)
         if self.part is None:
-            return Output(path, OneFile(path, whole))
-        return Output(path, Parts(path, self.ending or fmt.suffixes[0], self.part, whole))
+            return Output(path, OneFile(path, whole), report)
+        return Output(path, Parts(path, self.ending or fmt.suffixes[0], self.part, whole), report)
 
     @property
     def _codec(self) -> str | None:

@@ -47,23 +47,17 @@ def find_there(given: dict[str, Any], variant: str) -> Found:
     if given["digest"] not in (None, found.resolved.digest):
         raise ModelUnreadable(f"{found.resolved.label} was changed while its environment was made", "Run it again")
     if uv:
-        _go_on(found, given["model_uri"])
+        _go_on(found)
     return found
 
 
-def pinned(found: Found, uri: str) -> str:
-    """The uri of the very version that was resolved."""
-    resolved = found.resolved
-    return uri if resolved.version is None else f"models:/{resolved.name}/{resolved.version}"
-
-
-def _go_on(found: Found, uri: str) -> NoReturn:
+def _go_on(found: Found) -> NoReturn:
     """The same command in the model's environment, in this process: same signals, streams and exit code."""
     from foretell import environment
 
     python = environment.ready(environment.recipe(found.settled), lambda said: click.echo(f"note: {said}", err=True))
     digest = found.resolved.digest
-    pins = ["--env-manager", "local", "--model-uri", pinned(found, uri), "--digest", digest]
+    pins = ["--env-manager", "local", "--model-uri", found.resolved.pinned, "--digest", digest]
     command = [str(python), "-m", "foretell", *sys.argv[1:], *pins]
     sys.stdout.flush()
     sys.stderr.flush()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from foretell import __version__, imports
-from foretell.errors import ForetellError, InputError, ModelError, RejectsExceeded, UsageError
+from foretell.errors import ForetellError, InputError, ModelError, OutputHeld, RejectsExceeded, UsageError
 
 EXIT_CODES: dict[type[ForetellError], int] = {
     ForetellError: 1,
@@ -19,9 +19,10 @@ EXIT_CODES: dict[type[ForetellError], int] = {
     ModelError: 3,
     InputError: 3,
     RejectsExceeded: 4,
+    OutputHeld: 5,
 }
 """By class, the nearest in its own ancestry: 1 failed, 2 usage, 3 model or input cannot be read or is bad, 4 more
-bad rows than were allowed."""
+bad rows than were allowed, 5 the output waits beside the older one."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -66,6 +67,7 @@ class Lazy(click.Group):
     commands={
         "models": ("foretell.cli.models", "command", "Predict with a model, in batch or in real time."),
         "registry": ("foretell.cli.registry", "command", "Keep models by name, version, stage and alias."),
+        "jobs": ("foretell.cli.jobs", "command", "List the jobs that ran here, show one, or go on with it."),
         "keys": ("foretell.cli.keys", "command", "Make and remove the keys of those who may ask a server."),
         "demo": ("foretell.cli.demo", "command", "Put a tiny model and its input here, to try foretell on."),
     },

@@ -1,33 +1,34 @@
 """`foretell models predict`: batch prediction from a file to a file."""
 
-import contextlib
 import csv
-import os
+import hashlib
 import shlex
-import signal
 import sys
-from collections import deque
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from foretell.cells import NULLS, TextRules
-from foretell.cli.destination import ENDINGS, destination
+from foretell.cli.destination import ENDINGS, Destination, destination
 from foretell.cli.main import own_stdout
+from foretell.cli.noting import Note, noted, noting_options, report_path, summary
 from foretell.cli.opening import casts, find_model, load_model, model_options
+from foretell.cli.progress import shown, stopped_by_signals
 from foretell.cli.registry import say
 from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, UsageError
 from foretell.job.crew import opener
 from foretell.job.inputs import Inputs, expand
 from foretell.job.job import run
-from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output
+from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Target
 from foretell.job.rejects import NULL, REJECT, STOP
-from foretell.job.running import Limit, Running, Stop, Tally
+from foretell.job.running import Limit, Running, Stop
 from foretell.job.work import Job
-from foretell.predictor import Predictor, load
+from foretell.predictor import Found, Predictor, load
 from foretell.strict_json import strict_json
 from foretell.tables import formats
 from foretell.tables.csv_header import CsvOptions
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     help="Go on where an earlier run of the same job stopped: where there is one, only then, or never.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Rows are worked on by so many.  [default: one a core]")
+@noting_options
 def predict(**given: Any) -> None:
     """Predict every row of a file: CSV, JSON Lines, JSON, Parquet or Arrow.
 
@@ -120,74 +122,95 @@ def predict(**given: Any) -> None:
     source, target = given["input_path"], given["output_path"]
     paths = [] if source == STDIN else expand(source)
     to = destination(given, source, paths)
+    report = report_path(given, paths)
     limit = _limit(given["max_rejects"])
     if given["on_error"] != STOP and target == STDIN:
         raise UsageError(f"--on-error {given['on_error']} writes bad rows beside the output", "Give a file: -o")
-    found = find_model(given)
-    with open_input(paths[0] if paths else STDIN) as opened, own_stdout() as stdout:
+    stop = Stop()
+    with noted(given) as note:
+        found = find_model(given)
+        note.begin(found)
+        running = Running(
+            given["threads"] or 0,
+            given["resume"],
+            limit,
+            stop,
+            say=say,
+            name=note.name,
+            began=note.began,
+            digests=report is not None and not given["no_hashes"],
+            guard=note.guard(),
+        )
+        with own_stdout() as stdout:
+            label = _run(given, paths, to, note, found, running, lambda fmt: to.open(fmt, stdout.buffer, report))
+        if note.tally.jumps:
+            raise note.held(note.tally.jumps)
+        if not note.tally.finished:
+            click.echo(f"stopped after {note.tally.rows:,} rows; the same command goes on from there", err=True)
+            raise SystemExit(stop.code)
+    if target != STDIN:
+        click.echo(f"Prediction completed successfully. Output saved to {target}")
+    click.echo(summary(note.tally, label, given), err=True)
+
+
+def _run(
+    given: dict[str, Any],
+    paths: list[str],
+    to: Destination,
+    note: Note,
+    found: Found,
+    running: Running,
+    open_output: Callable[[Format], Target],
+) -> str:
+    """Runs the job; returns the model's name for people."""
+    with open_input(paths[0] if paths else STDIN) as opened:
+        if running.digests:
+            opened.heard = hashlib.sha256()
         input_format = _input_format(given["content_type"], paths, opened)
-        if opened.stamp is None or source == STDIN:
+        if opened.stamp is None or given["input_path"] == STDIN:
             paths = []
         if given["on_error"] != STOP and not input_format.streamed:
             raise UsageError(
                 f"--on-error {given['on_error']}: rows of a JSON document do not stand alone", "Use .jsonl"
             )
         predictor = load_model(found, given)
-        job = Job(
-            input_format,
-            to.format(input_format),
-            given["proba"],
-            _params(given["params"]),
-            _keep(given["keep"]),
-            given["prediction_column"],
-            CsvOptions(
-                TextRules(_nulls(given["null_values"]), given["decimal"]),
-                None if given["delimiter"] is None else _delimiter(given["delimiter"]),
-                given["encoding"],
-                _columns(given["no_header"], given["columns"]),
-            ),
-            to.by_part,
-            given["on_error"],
-            to.part,
-        )
+        job = _job(given, input_format, to)
         again = partial(load, predictor.found, schema=given["schema"], cast=casts(given["cast"]))
-        stop = Stop()
-        running = Running(given["threads"] or 0, given["resume"], limit, stop, again, say=say)
-        out = to.open(job.output_format, stdout.buffer)
-        with closing(out), Inputs(paths or opened, opener(job, predictor)) as inputs, _stopped_by_signals(stop, paths):
+        running = replace(running, again=again, start=time.time() - running.began)
+        out = open_output(job.output_format)
+        with (
+            closing(out),
+            Inputs(paths or opened, opener(job, predictor)) as inputs,
+            stopped_by_signals(running.stop, resumable=bool(paths)),
+        ):
             _tell_delimiter(inputs, job)
             try:
-                tally = _watched(run(job, predictor, inputs, out, running, _watch(predictor, given)))
+                for tally in shown(run(job, predictor, inputs, out, running, _watch(predictor, given))):
+                    note.tally = tally
             except ForetellError as error:
                 _advise(error, kept=isinstance(out, Output) and out.kept)
                 raise
-    if not tally.finished:
-        click.echo(f"stopped after {tally.rows:,} rows; the same command goes on from there", err=True)
-        raise SystemExit(stop.code)
-    if target != STDIN:
-        click.echo(f"Prediction completed successfully. Output saved to {target}")
-    click.echo(_summary(tally, predictor), err=True)
+    return predictor.resolved.label
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(stop: Stop, paths: list[str]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets the block at hand be finished, the second ends all at once. What comes through a
-    pipe cannot be gone on with, so there the first one ends it."""
-
-    def asked(number: int, _: object) -> None:
-        code = 128 + number
-        if not paths:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
-        if stop.code is not None:
-            os._exit(code)
-        stop.code = code
-
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _job(given: dict[str, Any], input_format: Format, to: Destination) -> Job:
+    return Job(
+        input_format,
+        to.format(input_format),
+        given["proba"],
+        _params(given["params"]),
+        _keep(given["keep"]),
+        given["prediction_column"],
+        CsvOptions(
+            TextRules(_nulls(given["null_values"]), given["decimal"]),
+            None if given["delimiter"] is None else _delimiter(given["delimiter"]),
+            given["encoding"],
+            _columns(given["no_header"], given["columns"]),
+        ),
+        to.by_part,
+        given["on_error"],
+        to.part,
+    )
 
 
 def _advise(error: ForetellError, *, kept: bool) -> None:
@@ -271,15 +294,6 @@ def _params(said: str) -> dict[str, Any]:
     return params
 
 
-def _watched(tallies: Iterator[Tally]) -> Tally:
-    """Runs the job, with a bar where a person watches; returns its last word."""
-    if sys.stderr.isatty():
-        from foretell.cli.bar import shown
-
-        tallies = shown(tallies)
-    return deque(tallies, maxlen=1)[0]
-
-
 def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
     """What sees to the engine, where there is a choice of engines."""
     if not predictor.found.automatic or predictor.own:
@@ -287,10 +301,3 @@ def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":
     from foretell.compiler.watch import Watch
 
     return Watch(predictor, schema=given["schema"], cast=casts(given["cast"]), say=say)
-
-
-def _summary(done: Tally, predictor: Predictor) -> str:
-    rate = (done.rows - done.resumed) / done.seconds if done.seconds else 0.0
-    rows = f"{done.rows:,} row{'' if done.rows == 1 else 's'}"
-    told = f"{rows} in {done.seconds:.2f} s ({rate:,.0f} rows/s) with {predictor.resolved.label}, {done.engine}"
-    return f"{told}\n{done.predicted:,} predicted + {done.rejected:,} rejected" if done.rejected else told

@@ -1,35 +1,40 @@
 """`foretell models serve`: a model behind a port."""
 
 import json
-import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, TextIO
 
 import click
+import msgspec
 
 from foretell import machine
-from foretell.cli.environment import pinned
+from foretell.cli.advising import advising
+from foretell.cli.environment import env_manager, find_there
 from foretell.cli.main import option, own_stdout
-from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.registry import chosen, say
 from foretell.cli.safety import bind_beside, safety_of, safety_options
-from foretell.compiler.background import Background
-from foretell.compiler.candidates import coverable
-from foretell.config import LOOPS
-from foretell.models import proven
-from foretell.predictor import AUTO, Found, Predictor, find, load, variant
+from foretell.cli.several import several_options, wanted_models
+from foretell.cli.watching import watching_options, witnesses_of
+from foretell.config import ENGINES, LOOPS
+from foretell.errors import ForetellError, UsageError
+from foretell.predictor import Found
 from foretell.serve import workers as workers_
+from foretell.serve.absent import Absent
 from foretell.serve.access_log import FORMATS
 from foretell.serve.board import Board
 from foretell.serve.console import curl
 from foretell.serve.counts import Counts
+from foretell.serve.door import INVOCATIONS, Door
 from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
 from foretell.serve.sockets import address, bind
+from foretell.serve.wanted import Wanted, keep_trust
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0
@@ -37,7 +42,10 @@ _SHARE_OF_MEMORY = 4
 
 
 @click.command()
-@model_options
+@option("trust", is_flag=True)
+@option("engine", type=click.Choice(ENGINES))
+@env_manager
+@several_options
 @option("port", "-p", "--port", type=click.IntRange(0, 65535))
 @option("host", "-h", "--host")
 @option("timeout", "-t", "--timeout", type=click.FloatRange(min=0, min_open=True))
@@ -59,6 +67,7 @@ _SHARE_OF_MEMORY = 4
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
 @option("access_log_format", type=click.Choice(FORMATS))
+@watching_options
 @click.option("--debug", is_flag=True, help="Put the traceback into error replies. Not for strangers.")
 def serve(**given: Any) -> None:
     """Answer requests for predictions over HTTP.
@@ -69,21 +78,25 @@ def serve(**given: Any) -> None:
 
     POST /invocations takes JSON, CSV, JSON Lines, Parquet and Arrow; GET / is a page to try it on.
     """
+    wanted = wanted_models(given)
+    if given["env_manager"] == "uv" and len(wanted) > 1:
+        raise UsageError("--env-manager uv makes an environment for one model", "Serve each by a server of its own")
     sockets = bind(given["host"], given["port"])
     beside = bind_beside(given)
     for note in safety_of(given).check([*sockets, *beside]):
         say(note)
-    found = find_model(given)
+    first = _first(wanted, given)
     if given["drain_delay"] is None:
         given["drain_delay"] = 0.0 if is_loopback(sockets) else _DRAIN_DELAY
     given["beside"] = len(beside)
     sockets += beside
     if given["workers"] > 1:
-        command = _worker_command(found, given)
+        command = _worker_command(wanted, first, given)
         supervisor = workers_.Supervisor(command, sockets, given["workers"], given["drain_delay"])
-        sys.exit(supervisor.run(lambda example: _announce(found, given, sockets, example, sys.stdout)))
+        sys.exit(supervisor.run(lambda example: _announce(list(wanted), given, sockets, example, sys.stdout)))
     with own_stdout() as stdout:
-        _run(found, given, sockets, lambda example: _announce(found, given, sockets, example, stdout))
+        started = partial(_announce, list(wanted), given, sockets, stdout=stdout)
+        _run(wanted, first, given, sockets, started)
 
 
 @click.command(name="serve-worker", hidden=True)
@@ -96,57 +109,101 @@ def serve(**given: Any) -> None:
 def worker(settings: str, listeners: str, ready: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
+    wanted = {one["name"]: msgspec.convert(one, Wanted) for one in given["models"]}
     sockets, accepting = workers_.inherited(listeners, ready, alive)
     with own_stdout():
-        read_as = variant(given["schema"], casts(given["cast"]))
-        found = find(given["model_uri"], registry=given["registry"], engine=given["engine"], variant=read_as)
-        _run(found, given, sockets, accepting, Counts(Board(board), slot))
+        first = {name: one.find for name, one in wanted.items()}
+        _run(wanted, first, given, sockets, accepting, Counts(Board(board), slot))
 
 
-def _worker_command(found: Found, given: dict[str, Any]) -> list[str]:
-    """The same model for every worker: the version that was resolved, and its digest if it is trusted."""
-    resolved = found.resolved
-    if found.compiled is None and found.settled.trusted:
-        os.environ["FORETELL_TRUST"] = resolved.digest
-    uri = given["model_uri"]
-    settings = {**given, "model_uri": pinned(found, uri), "registry": given["registry"] or chosen(uri)}
+def _first(wanted: dict[str, Wanted], given: dict[str, Any]) -> dict[str, Callable[[], Found]]:
+    """How the models are found at the start. Where a person may be asked, or the command goes on elsewhere, that is
+    done here; else when the port is open already."""
+    alone = len(wanted) == 1
+    first: dict[str, Callable[[], Found]] = {name: partial(_find, one, given) for name, one in wanted.items()}
+    if not (given["env_manager"] == "uv" or given["workers"] > 1 or (sys.stdin.isatty() and sys.stderr.isatty())):
+        return first
+    found = {name: _found(find, fatal=alone) for name, find in first.items()}
+    return {name: partial(_again, result) for name, result in found.items()}
+
+
+def _find(one: Wanted, given: dict[str, Any]) -> Found:
+    asked = {**given, "model_uri": one.uri, "registry": one.registry, "schema": one.schema, "engine": one.engine}
+    return one.with_engine(find_there(asked, one.variant), say)
+
+
+def _found(find: Callable[[], Found], *, fatal: bool) -> Found | ForetellError:
+    try:
+        return find()
+    except ForetellError as error:
+        if fatal:
+            raise
+        return error
+
+
+def _again(result: Found | ForetellError) -> Found:
+    if isinstance(result, ForetellError):
+        raise result
+    return result
+
+
+def _worker_command(
+    wanted: dict[str, Wanted], first: dict[str, Callable[[], Found]], given: dict[str, Any]
+) -> list[str]:
+    """The same models for every worker: the versions that were resolved, and their digests if they are trusted."""
+    models = []
+    for name, one in wanted.items():
+        found = _found(first[name], fatal=len(wanted) == 1)
+        if not isinstance(found, ForetellError):
+            keep_trust(found)
+            one = replace(one, uri=found.resolved.pinned)
+        models.append(msgspec.to_builtins(replace(one, registry=one.registry or chosen(one.uri))))
+    settings = {**given, "models": models}
     return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
 
 
 def _run(
-    found: Found,
+    wanted: dict[str, Wanted],
+    first: Mapping[str, Callable[[], Found]],
     given: dict[str, Any],
     sockets: list[socket.socket],
     accepting: Callable[[str], None],
     counts: Counts | None = None,
 ) -> None:
-    """Loads the model and serves it in this process. sockets: of the port, then of that for administration. accepting:
-    called with an example request once it can be sent."""
+    """Serves the models in this process. sockets: of the port, then of that for administration. accepting: called with
+    an example request once it can be sent."""
     ports = entrances(*_ports(given, sockets), safety_of(given))
-    predictor = load_model(found, given)
-    engines = _engines(predictor, given)
+    where = address(sockets, secure=bool(given["tls_cert"]))
+    several = given["workers"] > 1
+    manner = Manner(
+        given["access_log"],
+        given["access_log_format"],
+        given["debug"],
+        given["loop"],
+        replaceable=several,
+        early=not several,
+    )
+    witnesses = witnesses_of(given)
+    run(
+        wanted,
+        first,
+        ports,
+        _limits(given),
+        manner,
+        lambda door: accepting(_example(door, where)),
+        counts,
+        witnesses,
+        say,
+        advising(next(iter(wanted.values())).uri),
+    )
 
-    def started() -> None:
-        accepting(curl(predictor, address(sockets, secure=bool(given["tls_cert"]))))
-        engines.start()
 
-    try:
-        run(
-            predictor,
-            ports,
-            _limits(given),
-            Manner(
-                given["access_log"],
-                given["access_log_format"],
-                given["debug"],
-                given["loop"],
-                replaceable=given["workers"] > 1,
-            ),
-            started,
-            counts,
-        )
-    finally:
-        engines.close()
+def _example(door: Door, where: str) -> str:
+    """A request to try: of the model at /invocations, or of the first that is served."""
+    for path, stand in ((INVOCATIONS, door.main), *door.hot.items()):
+        if not isinstance(stand, Absent):
+            return curl(stand.predictor, where, path.decode())
+    return ""
 
 
 def _limits(given: dict[str, Any]) -> Limits:
@@ -170,39 +227,18 @@ def _limits(given: dict[str, Any]) -> Limits:
     )
 
 
-def _engines(predictor: Predictor, given: dict[str, Any]) -> Background:
-    """What sees to the engine beside the server: with --engine auto one is made, if one can be and none is there."""
-    schema, cast, native = given["schema"], casts(given["cast"]), predictor.found.native
-    place = proven.entry(predictor.resolved.digest, variant(schema, cast))
-    found = predictor.found
-    wanted = (
-        found.automatic and found.compiled is None and place.record() is None and coverable(predictor, at_once=False)
-    )
-    flags = [(f"--{name}", given[name]) for name in ("schema", "registry") if given[name]]
-    flags += [("--cast", one) for one in given["cast"]]
-    command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--beside", "--json", "--engine", AUTO]
-    command += ["-m", pinned(found, given["model_uri"]), *(part for flag in flags for part in flag)]
-    trusted = found.compiled is None and found.settled.trusted
-    environment = {**os.environ, **({"FORETELL_TRUST": predictor.resolved.digest} if trusted else {})}
-    return Background(
-        predictor,
-        place,
-        command if wanted else None,
-        environment,
-        lambda: load(native, schema=schema, cast=cast),
-        say,
-    )
-
-
 def _ports(given: dict[str, Any], sockets: list[socket.socket]) -> tuple[list[socket.socket], list[socket.socket]]:
     apart = len(sockets) - given["beside"]
     return sockets[:apart], sockets[apart:]
 
 
-def _announce(found: Found, given: dict[str, Any], sockets: list[socket.socket], example: str, stdout: TextIO) -> None:
+def _announce(
+    names: list[str], given: dict[str, Any], sockets: list[socket.socket], example: str, stdout: TextIO
+) -> None:
     port = sockets[0].getsockname()[1]
     stamp = time.strftime("%Y/%m/%d %H:%M:%S")
-    click.echo(f"{stamp} Starting foretell model server for model '{found.resolved.name}' on port {port}", file=stdout)
+    which = f"model{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+    click.echo(f"{stamp} Starting foretell model server for {which} on port {port}", file=stdout)
     stdout.flush()
     main, beside = (address(port, secure=bool(given["tls_cert"])) if port else "" for port in _ports(given, sockets))
     click.echo(f"Try it: {example}", err=True)

@@ -33,8 +33,9 @@ class Quantiles(msgspec.Struct, frozen=True):
     """Latencies in seconds. A quantile that so few requests cannot tell is None: p50 needs 7, p90 44, p95 90, p99 459,
     p99.9 4,603 (at 99 % confidence, none beyond it; MLPerf's early stopping).
 
-    p99_low, p99_high: a 95 % bootstrap interval. counts: of requests by bucket, the buckets' upper ends in
-    `trials.BUCKETS`, for the histogram.
+    p99_low, p99_high: a 95 % bootstrap interval. counts: of requests by bucket, for the histogram; the buckets' upper
+    ends are `quantiles.BUCKETS`, and one more holds what is beyond. Requests that were refused are left out; those that
+    were given up count for the time that they took so far.
     """
 
     requests: int
@@ -84,7 +85,8 @@ class Step(msgspec.Struct, frozen=True):
 
     asked, done: the rate that was due, and that was answered with 200. lag: by how much the generator itself was late,
     its p99 in seconds. limited: whether that, not the server, made the figures. within: whether p99 kept the SLO (by
-    early stopping) and nothing failed. cpu_s: of the server a second.
+    early stopping; failed requests count as late, the generator's own lag does not count). cpu_s: of the server a
+    second.
     """
 
     asked: float
@@ -102,16 +104,20 @@ class Step(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True):
     """The server, under open-loop load.
 
-    slo_p99: the bound in seconds that the search kept to. capacity: the highest rate that kept it, in requests a
-    second; at_least: whether more might have been had, the generator being the limit. curve: steps at 10 … 120 % of
-    it. ready_s: from the start to ready; idle, peak: resident memory of all its processes. stages: seconds a request
-    by queue and compute, from the server's own metrics at half of capacity.
+    slo_p99: the bound in seconds that the search kept to; slo_given: whether it was asked for, or derived from what a
+    row takes alone. quantile: 0.99, or 0.95 or 0.9 where the time was too short for so many requests as 0.99 needs.
+    capacity: the highest rate that kept it, in requests a second, 0 if none did; at_least: whether more might have been
+    had, the generator being the limit. curve: steps at 10 … 120 % of it. ready_s: from the start to ready; idle, peak:
+    resident memory of all its processes. stages: seconds a request by http, queue and compute, from the server's own
+    metrics at half of capacity.
     """
 
     ready_s: float
     idle: int
     peak: int
     slo_p99: float
+    slo_given: bool
+    quantile: float
     capacity: float
     at_least: bool
     search: list[Step]
@@ -138,7 +144,8 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One comparison. input: its name; input_rows: how many rows it has. command: what makes it again. at: UTC, ISO."""
+    """One comparison. input: its name; input_rows: how many rows it has, estimated where only its beginning was read.
+    command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each."""
 
     model: Model
     machine: Machine
@@ -152,3 +159,4 @@ class Measured(msgspec.Struct, frozen=True):
     single: Single
     server: Server
     parity: Parity
+    notes: list[str] = []

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from foretell.batch import Answers, Call
 from foretell.errors import ForetellError, PredictionError
 from foretell.job.inputs import Opener, Tagged
+from foretell.job.report import peak
 from foretell.job.work import Done, Job, Work
 from foretell.predictor import Predictor
 from foretell.tables import formats
@@ -149,7 +150,7 @@ def _on(file: int, block: Any) -> Done:
     if isinstance(block, _Range):
         block = Block(_content(path, block), block.line, block.at, block.after)
     done: Done = _STATE["work"].on(reader, block, path)
-    return done
+    return replace(done, process=(os.getpid(), peak()))
 
 
 def _content(path: str, part: _Range) -> bytes:

@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from foretell.errors import OutputError
+from foretell.job.digests import Digests, Followed
 
 _PIECE = 8 << 20
 
 
 class Draft:
-    """A file that grows under one name and then takes another's place. shown: as a person named it."""
+    """A file that grows under one name and then takes another's place. shown: as a person named it. digests: what
+    hashes it meanwhile; followed: how far."""
 
-    def __init__(self, target: Path, path: Path, shown: Path) -> None:
+    def __init__(self, target: Path, path: Path, shown: Path, digests: Digests | None = None) -> None:
         self._target = target
         self.path = path
         self._shown = shown
         self._file = -1
         self.at = 0
+        self._digests = digests
+        self.followed: Followed | None = None
 
     @property
     def is_open(self) -> bool:
@@ -31,6 +35,8 @@ class Draft:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             os.ftruncate(self._file, at)
         self.at = at
+        if self._digests is not None:
+            self.followed = self._digests.follow(self.path, at)
 
     def size(self) -> int:
         try:
@@ -45,6 +51,8 @@ class Draft:
                 count = os.pwrite(self._file, view, self.at)
                 self.at += count
                 view = view[count:]
+        if self.followed is not None and data:
+            self.followed.grow(data)
 
     def content(self) -> Iterator[bytes]:
         """What was written, in pieces."""

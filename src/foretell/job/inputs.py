@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from foretell.errors import FormWrong, InputUnreadable
+from foretell.job.digests import Digests, Followed
 from foretell.job.pins import identity
+from foretell.job.report import FileTold
 from foretell.signature import listed
 from foretell.tables.files import Source, open_input
 from foretell.tables.formats import Reader
@@ -65,6 +67,8 @@ class Inputs:
         self.size = sum(one["size"] for one in self.identities) if self.paths else None
         self._open = contextlib.ExitStack()
         self._source: Source
+        self._followed: list[Followed] = []
+        self._behind = 0
         self.reader = self._opened(0)
 
     def __enter__(self) -> "Inputs":
@@ -72,6 +76,29 @@ class Inputs:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def hash_by(self, digests: Digests) -> None:
+        """Begins to hash the files; a pipe hashes itself, if it was told to."""
+        self._followed = [digests.follow(Path(path)) for path in self.paths]
+
+    def hash_to(self, file: int, read: int) -> None:
+        """So far the job has read: it is hashed behind it, out of the system's cache."""
+        if not self._followed:
+            return
+        while self._behind < file:
+            self._followed[self._behind].end(self.identities[self._behind]["size"])
+            self._behind += 1
+        self._followed[file].grow(size=read - sum(one["size"] for one in self.identities[:file]))
+
+    def told(self) -> list[FileTold]:
+        """The files, with their digests where these are made; waits for them."""
+        if self._pipe is not None and not self.paths:
+            heard = self._pipe.heard
+            return [FileTold(self._pipe.name, self._pipe.position, heard.hexdigest() if heard else None)]
+        for followed, one in zip(self._followed, self.identities, strict=False):
+            followed.end(one["size"])
+        digests = [followed.digest() for followed in self._followed] or [None] * len(self.paths)
+        return [FileTold(one["path"], one["size"], sha) for one, sha in zip(self.identities, digests, strict=True)]
 
     def blocks(self, start: Sequence[int] = (), *, tolerant: bool = False) -> Iterator[Tagged]:
         """All blocks, from a position on."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from foretell.batch import Answers, Call
 from foretell.errors import RejectsExceeded
 from foretell.job import crew as crews
+from foretell.job.account import Account
 from foretell.job.crew import Brief, Crew, Processes, Threads
 from foretell.job.inputs import Inputs, Tagged
-from foretell.job.journal import Commit
+from foretell.job.journal import Commit, End
 from foretell.job.outputs import Standing, Target
 from foretell.job.pins import pins
 from foretell.job.running import Running, Tally
@@ -63,15 +64,23 @@ class _Run:
         self._none = _check_names(job, predictor, inputs.reader.no_rows.names, self._call)
         self._writer = formats.writer(job.output_format, job.prediction, job.codec)
         self._work = Work(job, predictor, self._writer, self._call, self._none)
-        self._tally = Tally(size=inputs.size, engine=predictor.engine.name)
+        self._tally = Tally(size=inputs.size, start=running.start, engine=predictor.engine.name)
+        self._account = Account(running)
+        self._end: End | None = None
         self._marks = 0
         self._position: list[int] = []
         self._rejects: list[bytes] = []
         self._point = self._commit_of()
 
     def tallies(self) -> Iterator[Tally]:
+        try:
+            yield from self._tallies()
+        finally:
+            self._account.close()
+
+    def _tallies(self) -> Iterator[Tally]:
         standing = self._begin()
-        if standing is None or not standing.finished:
+        if standing is None or standing.end is None:
             for tagged, done in self._blocks():
                 self._add(tagged, done)
                 yield self._tally
@@ -81,23 +90,31 @@ class _Run:
                 if self._running.stop is not None and self._running.stop.code is not None:
                     self._leave()
                     return
-            self._end()
-        self._tally = replace(self._tally, finished=True, seconds=time.perf_counter() - self._started)
+            self._finish()
+        elif standing.end is not None:
+            self._end = standing.end
+        seconds = time.perf_counter() - self._started
+        report, jumps = (self._end.report, tuple(self._end.jumps)) if self._end is not None else (None, ())
+        self._tally = replace(self._tally, finished=True, seconds=seconds, report=report, jumps=jumps)
         yield self._tally
 
     def _begin(self) -> Standing | None:
         """Goes to where an earlier run came to."""
         pinned = pins(self._inputs.identities, self._predictor, _options(self._job))
-        standing = self._target.begin(pinned, self._running.resume, self._running.say)
+        standing = self._target.begin(pinned, self._running.resume, self._running.say, self._account.output)
+        if self._account.input is not None and (standing is None or standing.end is None):
+            self._inputs.hash_by(self._account.input)
         if standing is None:
             return None
         last = standing.commit
         self._writer.resume(standing.marks, last.output)
         self._marks, self._position, self._point = len(standing.marks), last.position, last
-        self._tally = replace(self._tally, rows=last.rows, rejected=last.rejected, resumed=last.rows)
+        self._account.figures = last.figures
+        tally = replace(self._tally, rows=last.rows, rejected=last.rejected, read=last.read)
+        self._tally = replace(tally, resumed=last.rows, skipped=last.read)
         self._running.say(
             "it was complete already, and is in place now"
-            if standing.finished
+            if standing.end is not None
             else f"going on after {last.rows:,} rows that are done already"
         )
         return standing
@@ -145,6 +162,8 @@ class _Run:
         if done.part is not None:
             self._target.write(self._writer.add(done.part))
         self._rejects.append(done.rejects)
+        self._account.add(done)
+        self._inputs.hash_to(tagged.file, tagged.read)
         was, (reading, predicting, writing) = self._tally, done.seconds
         self._tally = replace(
             was,
@@ -177,7 +196,20 @@ class _Run:
         tally, found = self._tally, self._predictor.found
         marks = self._writer.marks[self._marks :]
         native = found.compiled is None
-        return Commit(self._position, tally.rows, tally.rejected, 0, 0, marks, self._predictor.engine.name, native)
+        engine = self._predictor.engine.name
+        return Commit(
+            self._position,
+            tally.rows,
+            tally.rejected,
+            0,
+            0,
+            marks,
+            engine,
+            native,
+            [],
+            self._account.figures,
+            tally.read,
+        )
 
     def _commit(self) -> None:
         self._target.commit(self._point)
@@ -197,7 +229,7 @@ class _Run:
         if self._inputs.paths and self._point.rows > self._tally.resumed:
             self._target.commit(self._point)
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         if not self._writer.marks:
             self._target.write(self._writer.add(self._empty()))
         if self._running.limit.exceeded(self._tally.rows, self._tally.rejected, ended=True):
@@ -205,7 +237,11 @@ class _Run:
             raise self._too_many()
         self._target.write(self._writer.end())
         self._settle()
-        self._target.finish(self._point)
+        sealed = self._target.seal()
+        tally = replace(self._tally, seconds=time.perf_counter() - self._started)
+        report = self._account.report(self._job, self._predictor, self._inputs, tally, sealed)
+        self._end = End(self._point, report, self._account.jumps(tally))
+        self._target.finish(self._end)
 
     def _empty(self) -> Part:
         return self._writer.part(self._inputs.reader.no_rows, self._none)

@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from foretell.errors import OutputError
+from foretell.job.figures import Figures
+from foretell.job.report import Report
 
 
 class Head(msgspec.Struct, frozen=True, tag="job"):
@@ -35,7 +37,8 @@ class Runner(msgspec.Struct, frozen=True, tag="run"):
 class Commit(msgspec.Struct, frozen=True, tag="done"):
     """What is durable. position: in the input. rows: that were read. output, rejects: bytes. marks: the writer's new
     ones. engine: what predicted, and whether that is the model's own library. whole: sizes of the parts that have ended
-    since the commit before; output and marks are then of the part after them."""
+    since the commit before; output and marks are then of the part after them. figures: of all rows so far.
+    read: bytes of the inputs, as they are stored."""
 
     position: list[int]
     rows: int
@@ -46,12 +49,18 @@ class Commit(msgspec.Struct, frozen=True, tag="done"):
     engine: str
     native: bool
     whole: list[int] = []
+    figures: Figures = Figures()
+    read: int = 0
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """All is durable, the output's end too, and is being put in place."""
+    """All is durable, the output's end too, and is being put in place. jumps: why that is not the output's own place;
+    see `guard`. report_to: where the report goes; empty for nowhere."""
 
     last: Commit
+    report: Report | None = None
+    jumps: list[str] = []
+    report_to: str = ""
 
 
 Record = Head | Runner | Commit | End
@@ -62,7 +71,7 @@ class Journal:
     """The journal of one output, held by this process alone. Raises OutputError where another one holds it.
 
     head: what was begun. last: the newest commit. marks: the writer's, of all commits. whole: the sizes of the parts
-    that have ended. ended: whether it was complete.
+    that have ended. ended: what it came to, where it was complete.
     """
 
     def __init__(self, path: Path, output: Path) -> None:
@@ -73,14 +82,14 @@ class Journal:
         self.last: Commit | None = None
         self.marks: list[bytes] = []
         self.whole: list[int] = []
-        self.ended = False
+        self.ended: End | None = None
         self._read()
         self._truncate()
         self._append(_me())
 
     def begin(self, pins: dict[str, Any]) -> None:
         """Starts over."""
-        self.head, self.last, self.marks, self.whole, self.ended = Head(pins), None, [], [], False
+        self.head, self.last, self.marks, self.whole, self.ended = Head(pins), None, [], [], None
         self._end = 0
         self._truncate()
         self._append(self.head)
@@ -91,10 +100,10 @@ class Journal:
         self._append(commit, sync=True)
         self._take(commit)
 
-    def end(self, last: Commit) -> None:
+    def end(self, end: End) -> None:
         """All that is left is to put the output in place."""
-        self._append(End(last), sync=True)
-        self._take(End(last))
+        self._append(end, sync=True)
+        self._take(end)
 
     def remove(self) -> None:
         """Releases the output; nothing is left of the journal."""
@@ -144,7 +153,7 @@ class Journal:
             self.marks = record.marks if record.whole else self.marks + record.marks
             self.whole = self.whole + record.whole
         elif isinstance(record, End):
-            self.last, self.ended = record.last, True
+            self.last, self.ended = record.last, record
 
     def _truncate(self) -> None:
         try:
@@ -163,6 +172,14 @@ class Journal:
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}") from error
         self._end += len(line)
+
+
+def begun(path: Path) -> bool:
+    """Whether a journal tells of something that can be gone on with. Raises nothing."""
+    try:
+        return any(isinstance(record, Commit | End) for record in _records(path.read_bytes())[0])
+    except OSError:
+        return False
 
 
 def _content(file: int) -> bytes:

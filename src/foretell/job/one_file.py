@@ -2,11 +2,22 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from foretell.job.digests import Digests, Followed
 from foretell.job.drafts import Draft
 from foretell.tables.compression import pack_whole
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A file of an output that is complete. name: in the output's folder; empty for the output itself."""
+
+    name: str
+    size: int
+    followed: Followed | None
 
 
 class Body(Protocol):
@@ -26,6 +37,10 @@ class Body(Protocol):
         """Whether something is missing of so many bytes, after parts of these sizes."""
         ...
 
+    def hash_by(self, digests: Digests) -> None:
+        """Called before open, if at all: it will be asked for its files' digests."""
+        ...
+
     def open(self, at: int, whole: list[int]) -> None:
         """Begins there; what stands later is dropped."""
         ...
@@ -42,8 +57,8 @@ class Body(Protocol):
         """The journal knows of all that was synced."""
         ...
 
-    def seal(self) -> None:
-        """All was written."""
+    def seal(self) -> list[Sealed]:
+        """All was written. Returns the output's files."""
         ...
 
     def put_in_place(self, place: Path) -> None:
@@ -65,7 +80,11 @@ class OneFile:
         self._codec = codec
         self._draft = Draft(target, target.with_name(f".{target.name}.draft"), path)
         self._packed = Draft(target, target.with_name(f".{target.name}.packed.draft"), path)
+        self._path, self._target = path, target
         self.ended: list[int] = []
+
+    def hash_by(self, digests: Digests) -> None:
+        self._final = Draft(self._target, self._final.path, self._path, digests)
 
     @property
     def at(self) -> int:
@@ -90,13 +109,16 @@ class OneFile:
     def committed(self) -> None:
         """Nothing waits for it."""
 
-    def seal(self) -> None:
+    def seal(self) -> list[Sealed]:
         if self._codec:
             self._packed.open(0)
             for piece in pack_whole(self._draft.content(), self._codec):
                 self._packed.write(piece)
         self._final.take_mode()
         self.sync(os.fsync)
+        if self._final.followed is not None:
+            self._final.followed.end()
+        return [Sealed("", self._final.at, self._final.followed)]
 
     def put_in_place(self, place: Path) -> None:
         self._final.put_in_place(place)
@@ -114,3 +136,10 @@ class OneFile:
     @property
     def _final(self) -> Draft:
         return self._packed if self._codec else self._draft
+
+    @_final.setter
+    def _final(self, draft: Draft) -> None:
+        if self._codec:
+            self._packed = draft
+        else:
+            self._draft = draft

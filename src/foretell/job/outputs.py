@@ -12,29 +12,36 @@ import msgspec
 
 from foretell.errors import OutputError, UsageError
 from foretell.job import pins as pinned
+from foretell.job.digests import Digests, Followed
 from foretell.job.drafts import Draft
-from foretell.job.journal import Commit, Journal
-from foretell.job.one_file import Body, OneFile
+from foretell.job.journal import Commit, End, Journal
+from foretell.job.one_file import Body, OneFile, Sealed
+from foretell.job.report import Report
 from foretell.storage import sync_folder
 
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 << 20, 2.0
 AUTO, REQUIRE, NEVER = "auto", "require", "never"
+REPORTED = Path()
+"""In place of a report's path: beside the output."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What was done before. finished: all of it, so that the output is in place now."""
+    """What was done before. end: all of it, and the output is in its place now."""
 
     commit: Commit
     marks: list[bytes]
-    finished: bool = False
+    end: End | None = None
 
 
 class Target(Protocol):
     """Where a job's bytes go."""
 
-    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
-        """Called first, once: where to go on, or None at the start. resume: "auto", "require" or "never"."""
+    def begin(
+        self, pins: dict[str, Any], resume: str, say: Callable[[str], None], digests: Digests | None = None
+    ) -> Standing | None:
+        """Called first, once: where to go on, or None at the start. resume: "auto", "require" or "never". digests: what
+        hashes the output's files, if that is wanted."""
         ...
 
     def write(self, data: bytes) -> None: ...
@@ -59,8 +66,12 @@ class Target(Protocol):
         """Ends a part, and commits that."""
         ...
 
-    def finish(self, last: Commit) -> None:
-        """Puts the output in place."""
+    def seal(self) -> list[Sealed]:
+        """All was written. Returns the output's files."""
+        ...
+
+    def finish(self, end: End) -> None:
+        """Puts the output in place; or beside it, where it is not like the one before."""
         ...
 
     def close(self) -> None:
@@ -72,21 +83,27 @@ class Output:
     """A file that appears under its name when it is complete, and not before; what was there stays until then.
 
     It grows as a draft beside its target; a journal tells how much of it counts. body: what grows, if not one file.
+    report: where the job's report is written, besides; REPORTED for the usual place.
     """
 
-    def __init__(self, path: Path, body: Body | None = None) -> None:
+    def __init__(self, path: Path, body: Body | None = None, report: Path | None = None) -> None:
         self.path = path
+        self._report = report
         target = self._target = path.resolve()
         self._body = body or OneFile(path)
         rejects = rejects_of(target)
         self._rejects = Draft(rejects, target.with_name(f".{rejects.name}.draft"), rejects_of(path))
-        self._journal = Journal(target.with_name(f".{target.name}.journal"), path)
+        self._journal = Journal(journal_of(target), path)
         self._since = time.monotonic()
         self._bytes = 0
         self._named = False
         self._lost = False
 
-    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
+    def begin(
+        self, pins: dict[str, Any], resume: str, say: Callable[[str], None], digests: Digests | None = None
+    ) -> Standing | None:
+        if digests is not None:
+            self._body.hash_by(digests)
         last, ended = self._journal.last, self._journal.ended
         why = self._why_over(pins, last, ended)
         if resume == REQUIRE and (last is None or why):
@@ -101,8 +118,8 @@ class Output:
             self._rejects.remove()
             return None
         standing = Standing(last, list(self._journal.marks), ended)
-        if ended:
-            self._put_in_place(last)
+        if ended is not None:
+            self._put_in_place(ended)
             return standing
         self._body.open(last.output, self._journal.whole)
         if last.rejects:
@@ -139,12 +156,18 @@ class Output:
         self._body.committed()
         self._bytes, self._since = 0, time.monotonic()
 
-    def finish(self, last: Commit) -> None:
-        self._body.seal()
+    def seal(self) -> list[Sealed]:
+        sealed = self._body.seal()
         self._sync(os.fsync)
-        last = self._counted(last)
-        self._journal.end(last)
-        self._put_in_place(last)
+        return [
+            Sealed(f"{self.path}/{one.name}" if one.name else f"{self.path}", one.size, one.followed) for one in sealed
+        ]
+
+    def finish(self, end: End) -> None:
+        to = "" if self._report is None else str(self._report)
+        end = msgspec.structs.replace(end, last=self._counted(end.last), report_to=to)
+        self._journal.end(end)
+        self._put_in_place(end)
 
     def close(self) -> None:
         begun = self._journal.last is not None
@@ -160,7 +183,7 @@ class Output:
         """Whether a later run can go on."""
         return self._journal.last is not None
 
-    def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: bool) -> str:
+    def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: End | None) -> str:
         """Why what was begun is of no use; empty where it is, or where nothing was."""
         if last is None or self._journal.head is None:
             return ""
@@ -183,13 +206,17 @@ class Output:
         self._rejects.sync(by)
         self._lost = False
 
-    def _put_in_place(self, last: Commit) -> None:
-        if last.rejects:
-            self._rejects.put_in_place(rejects_of(self._target))
-        elif last.rejected == 0:
+    def _put_in_place(self, end: End) -> None:
+        place = held_of(self._target) if end.jumps else self._target
+        if end.last.rejects:
+            self._rejects.put_in_place(rejects_of(place))
+        elif end.last.rejected == 0:
             with contextlib.suppress(OSError):
-                rejects_of(self._target).unlink()
-        self._body.put_in_place(self._target)
+                rejects_of(place).unlink()
+        to = Path(end.report_to) if end.report_to else self._report
+        if to is not None and end.report is not None:
+            write_report(report_of(place) if to == REPORTED else to, end.report)
+        self._body.put_in_place(place)
         self._sync_folder()
         self._journal.remove()
 
@@ -205,21 +232,61 @@ def rejects_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.rejects.jsonl")
 
 
+def journal_of(path: Path) -> Path:
+    """Where it is kept how far an output is."""
+    return path.with_name(f".{path.name}.journal")
+
+
+def held_of(path: Path) -> Path:
+    """Where an output goes that is not like the one before."""
+    return path.with_name(f"{path.name}.held")
+
+
+def report_of(path: Path) -> Path:
+    """Where the report of an output's job goes, by itself."""
+    return path.with_name(f"{path.name}.report.json")
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Whole or not at all. Raises OutputError."""
+    target = path.resolve()
+    draft = Draft(target, target.with_name(f".{target.name}.draft"), path)
+    try:
+        draft.open(0)
+        draft.write(report.encoded())
+        draft.take_mode()
+        draft.sync(os.fsync)
+        draft.put_in_place(target)
+    except OutputError:
+        draft.remove()
+        raise
+
+
 class Stdout:
     """Standard output, which nothing can be taken back from. A reader that left is no error."""
 
     due = full = False
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], report: Path | None = None) -> None:
         self._stream = stream
+        self._report = report
+        self._size = 0
+        self._followed: Followed | None = None
 
-    def begin(self, pins: dict[str, Any], resume: str, say: Callable[[str], None]) -> Standing | None:
+    def begin(
+        self, pins: dict[str, Any], resume: str, say: Callable[[str], None], digests: Digests | None = None
+    ) -> Standing | None:
+        if digests is not None:
+            self._followed = digests.follow(None)
         if resume == REQUIRE:
             raise UsageError("what goes to stdout cannot be gone on with", "Give a file: -o")
         return None
 
     def write(self, data: bytes) -> None:
         self._stream.write(data)
+        self._size += len(data)
+        if self._followed is not None and data:
+            self._followed.grow(data)
 
     def reject(self, data: bytes) -> None:
         """Rejected rows need a file."""
@@ -230,8 +297,15 @@ class Stdout:
     def turn(self, commit: Commit) -> None:
         """There is just one part."""
 
-    def finish(self, last: Commit) -> None:
+    def seal(self) -> list[Sealed]:
         self._stream.flush()
+        if self._followed is not None:
+            self._followed.end()
+        return [Sealed("stdout", self._size, self._followed)]
+
+    def finish(self, end: End) -> None:
+        if self._report is not None and end.report is not None:
+            write_report(self._report, end.report)
 
     def close(self) -> None:
         """What was written stays."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from foretell.errors import OutputError
+from foretell.job.digests import Digests
 from foretell.job.drafts import Draft
+from foretell.job.one_file import Sealed
 from foretell.storage import swap, sync_folder
 from foretell.tables.compression import pack_whole
 
@@ -33,8 +35,13 @@ class Parts:
         self._suffix, self._size, self._codec = suffix, size, codec
         self._count = 0
         self.ended: list[int] = []
+        self._digests: Digests | None = None
+        self._sealed: list[Sealed] = []
         self._draft = self._growing()
         self._new = False
+
+    def hash_by(self, digests: Digests) -> None:
+        self._digests = digests
 
     @property
     def at(self) -> int:
@@ -52,6 +59,7 @@ class Parts:
     def open(self, at: int, whole: list[int]) -> None:
         self._count = len(whole)
         self._draft = self._growing()
+        self._sealed = [self._again(number, size) for number, size in enumerate(whole)]
         kept = {self._name(number) for number in range(self._count)}
         if at:
             kept.add(self._draft.path.name)
@@ -75,6 +83,9 @@ class Parts:
             for piece in pack_whole(self._draft.content(), self._codec):
                 final.write(piece)
         final.sync(os.fsync)
+        if final.followed is not None:
+            final.followed.end()
+        self._sealed.append(Sealed(final.path.name, final.at, final.followed))
         self.ended.append(final.at)
         final.close()
         self._draft.close()
@@ -95,7 +106,7 @@ class Parts:
                 self._growing(number).remove()
         self.ended = []
 
-    def seal(self) -> None:
+    def seal(self) -> list[Sealed]:
         if self._draft.at:
             self.turn()
         parts = [self._name(number) for number in range(self._count)]
@@ -108,30 +119,13 @@ class Parts:
         with self._errors(), contextlib.suppress(FileNotFoundError):
             self._folder.chmod(self._target.stat().st_mode & 0o777)
         self._sync_folder(self._folder)
+        return self._sealed
 
     def put_in_place(self, place: Path) -> None:
-        older = place.with_name(f".{place.name}.older")
-        with self._errors():
-            if (self._folder / _READY).exists():
-                _remove(self._folder, {*_listed(self._folder), MANIFEST, _READY})
-                self._exchange(place, older)
-            for left in (self._folder, older):
-                if left.is_dir():
-                    _remove(left, set())
-                    left.rmdir()
-            with contextlib.suppress(FileNotFoundError):
-                (place / _READY).unlink()
-
-    def _exchange(self, place: Path, older: Path) -> None:
-        if place.is_dir() and (other := foreign(place)):
-            raise OutputError(
-                f"{self._shown} holds {other} by now, which foretell did not write",
-                "Put it elsewhere; what is done is kept, and the same command puts it in place",
-            )
-        if place.is_dir() and any(place.iterdir()) and not swap(self._folder, place):
-            place.replace(older)
         if (self._folder / _READY).exists():
-            self._folder.replace(place)
+            with self._errors():
+                _remove(self._folder, {*_listed(self._folder), MANIFEST, _READY})
+        take_place(self._folder, place, self._shown)
 
     def close(self, *, keep: bool) -> None:
         self._draft.close()
@@ -144,15 +138,23 @@ class Parts:
         return f"part-{number:05}{self._suffix}"
 
     def _whole(self, number: int) -> Draft:
-        return self._file(self._name(number))
+        return self._file(self._name(number), self._digests)
+
+    def _again(self, number: int, size: int) -> Sealed:
+        """A part that an earlier run has ended."""
+        name = self._name(number)
+        followed = None if self._digests is None else self._digests.follow(self._folder / name, size)
+        if followed is not None:
+            followed.end()
+        return Sealed(name, size, followed)
 
     def _growing(self, number: int | None = None) -> Draft:
         """A part before it is packed; where that is not to be, the part itself."""
         name = self._name(self._count if number is None else number)
-        return self._file(f".{name}.draft" if self._codec else name)
+        return self._file(f".{name}.draft") if self._codec else self._file(name, self._digests)
 
-    def _file(self, name: str) -> Draft:
-        return Draft(self._folder / name, self._folder / name, self._shown)
+    def _file(self, name: str, digests: Digests | None = None) -> Draft:
+        return Draft(self._folder / name, self._folder / name, self._shown, digests)
 
     def _sync_folder(self, folder: Path) -> None:
         with self._errors():
@@ -164,6 +166,46 @@ class Parts:
             yield
         except OSError as error:
             raise OutputError(f"{self._shown} cannot be written: {error.strerror}") from error
+
+
+def take_place(folder: Path, place: Path, shown: Path) -> None:
+    """A folder that says that it is ready takes another's place, which is removed. May be called again, after a crash.
+    Raises OutputError."""
+    older = place.with_name(f".{place.name}.older")
+    try:
+        if (folder / _READY).exists():
+            _exchange(folder, place, older, shown)
+        for left in (folder, older):
+            if left.is_dir():
+                _remove(left, set())
+                left.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            (place / _READY).unlink()
+    except OSError as error:
+        raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
+
+
+def accept(folder: Path, place: Path, shown: Path) -> None:
+    """A complete folder takes another's place. Raises OutputError."""
+    if not (place / _READY).exists():
+        try:
+            (folder / _READY).touch()
+            sync_folder(folder)
+        except OSError as error:
+            raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
+    take_place(folder, place, shown)
+
+
+def _exchange(folder: Path, place: Path, older: Path, shown: Path) -> None:
+    if place.is_dir() and (other := foreign(place)):
+        raise OutputError(
+            f"{shown} holds {other} by now, which foretell did not write",
+            "Put it elsewhere; what is done is kept, and the same command puts it in place",
+        )
+    if place.is_dir() and any(place.iterdir()) and not swap(folder, place):
+        place.replace(older)
+    if (folder / _READY).exists():
+        folder.replace(place)
 
 
 def foreign(folder: Path) -> str:

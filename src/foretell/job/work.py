@@ -5,15 +5,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from foretell.batch import Answers, Call
+from foretell.batch import Answers, Batch, Call
 from foretell.errors import CellWrong, ForetellError, InputUnreadable
 from foretell.job import rejects
+from foretell.job.figures import Figures, figures
 from foretell.job.rejects import NULL, STOP, Place
 from foretell.predictor import Predictor
 from foretell.tables.apart import NOWHERE, Apart, Bad
 from foretell.tables.csv_header import CsvOptions
 from foretell.tables.formats import Format, Reader
-from foretell.tables.kept import ALL, Keep, Rows
+from foretell.tables.kept import ALL, Keep, Kept, Rows
 from foretell.tables.writer import Part, Writer
 
 
@@ -37,13 +38,16 @@ class Job:
 @dataclass(frozen=True)
 class Done:
     """A block's share of the output. part: None where no row is left. rows: that were read. rejects: JSON Lines of
-    those that were not predicted, rejected of them. seconds: for reading, predicting and writing."""
+    those that were not predicted, rejected of them. seconds: for reading, predicting and writing. process: of another
+    process its number, and how many bytes it held at most."""
 
     part: Part | None
     rows: int
     rejected: int = 0
     rejects: bytes = b""
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    figures: Figures = Figures()
+    process: tuple[int, int] | None = None
 
 
 class Work:
@@ -79,7 +83,8 @@ class Work:
         middle = time.perf_counter()
         if apart is None and not failed:
             part = self._writer.part(rows.kept, answers) if rows.batch.rows else None
-            return Done(part, rows.batch.rows, seconds=(reading, middle - began, time.perf_counter() - middle))
+            seconds = (reading, middle - began, time.perf_counter() - middle)
+            return Done(part, rows.batch.rows, seconds=seconds, figures=self._figures(rows.batch, rows.kept, answers))
         apart = apart or rejects.whole(reader, block, rows)
         good = apart.good
         late = {good[row] for row in failed}
@@ -90,9 +95,16 @@ class Work:
             ),
             key=lambda one: one.row,
         )
-        part = self._part(apart, [row for row in good if row not in late], answers)
+        left = [row for row in good if row not in late]
+        part = self._part(apart, left, answers)
         written = rejects.lines(bad, Place(name, self._table))
-        return Done(part, apart.count, len(bad), written, (reading, middle - began, time.perf_counter() - middle))
+        seconds = (reading, middle - began, time.perf_counter() - middle)
+        batch = rows.batch.but(list(failed)) if failed else rows.batch
+        told = self._figures(batch, apart.kept, answers, left)
+        return Done(part, apart.count, len(bad), written, seconds, told)
+
+    def _figures(self, batch: Batch, kept: Kept, answers: Answers, rows: list[int] | None = None) -> Figures:
+        return figures(self._predictor.signature.names, batch, kept, answers, self._job.prediction, rows)
 
     def _part(self, apart: Apart, good: list[int], answers: Answers) -> Part | None:
         if self._job.on_error == NULL:

@@ -43,6 +43,11 @@ class Resolved:
             return f"{self.name} version {self.version}"
         return self.uri if needs_registry(self.uri) else str(self.path)
 
+    @property
+    def pinned(self) -> str:
+        """The uri of this very version."""
+        return self.uri if self.version is None else f"models:/{self.name}/{self.version}"
+
 
 def resolve(uri: str, registry: str | None = None, say: Callable[[str], None] | None = None) -> Resolved:
     """Finds and verifies a model. registry: which one, else the one that is chosen; see `choose`. say: told what takes

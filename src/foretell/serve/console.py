@@ -2,14 +2,14 @@
 
 import json
 import shlex
-from functools import cache
 from html import escape
-from importlib.resources import files
 from string import Template
+from urllib.parse import quote
 
 from foretell.cells import Column
 from foretell.config import WHEN
 from foretell.predictor import Predictor
+from foretell.serve.pages import html
 
 _MAX_LINE = 8192
 
@@ -19,13 +19,13 @@ def example(predictor: Predictor) -> str:
     return json.dumps({"data": predictor.example_rows()})
 
 
-def curl(predictor: Predictor, address: str) -> str:
+def curl(predictor: Predictor, address: str, path: str = "/invocations") -> str:
     """The example request as a line for a shell. address: such as http://localhost:1234. A body too large for a line,
     as an image's is, stands for itself as a file."""
     body = shlex.quote(example(predictor))
     if len(body) > _MAX_LINE:
         body = "@body.json"
-    return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}/invocations"
+    return f"curl -X POST -H 'Content-Type: application/json' -d {body} {address}{quote(path)}"
 
 
 def page(predictor: Predictor, address: str) -> str:
@@ -35,7 +35,7 @@ def page(predictor: Predictor, address: str) -> str:
     if resolved.version is not None:
         about = f"version {resolved.version} · {about}"
     params = ", ".join(f"{p.name}: {p.type} = {json.dumps(p.default, default=str)}" for p in signature.params)
-    return _template().substitute(
+    return Template(html("console").text).substitute(
         name=escape(resolved.name),
         about=escape(about),
         example=escape(example(predictor)),
@@ -55,8 +55,3 @@ def _row(name: str, column: Column) -> str:
 def _emphasised(line: str) -> str:
     head, colon, rest = line.partition(":")
     return f"<b>{escape(head)}</b>{colon}{escape(rest)}" if colon and " " not in head else escape(line)
-
-
-@cache
-def _template() -> Template:
-    return Template((files("foretell.serve") / "console.html").read_text("utf-8"))

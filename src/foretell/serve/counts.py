@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from foretell import __version__
 from foretell.registry.choose import without_secrets
 from foretell.serve import figures
+from foretell.serve.absent import Absent
 from foretell.serve.board import Board
 from foretell.serve.figures import Series
-from foretell.serve.meters import Meter
+from foretell.serve.meters import NO_VERSION, Meter
 
 if TYPE_CHECKING:
-    from foretell.serve.door import Door
-    from foretell.serve.service import Service
+    from foretell.serve.door import Door, Stand
 
 _MOST_VERSIONS = 50
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -67,11 +67,13 @@ class Counts:
         now = time.monotonic()
         if now - self._looked > _PROCESS_SECONDS:
             self._looked, self._process = now, _of_process(self._started)
-        services = map(_of_service, door.services)
+        services = map(_of_service, door.stands)
         return figures.merged([self._gone, self._said, self._process, _of_door(door), *services, *self._metered()])
 
     def _metered(self) -> list[Series]:
-        return [figures.of_meter(meter) for meter in self._meters]
+        """Of where there is no model there is nothing to tell, unless somebody asked."""
+        told = [meter for meter in self._meters if meter.begun or meter.version != NO_VERSION]
+        return [figures.of_meter(meter) for meter in told]
 
     def _forget(self) -> None:
         """Of the versions that are gone, which one it was."""
@@ -93,13 +95,19 @@ def _of_door(door: "Door") -> Series:
     }
 
 
-def _of_service(service: "Service") -> Series:
-    meter, predictor = service.meter, service.predictor
-    resolved = predictor.resolved
+def _of_service(service: "Stand") -> Series:
+    meter = service.meter
     labels = (meter.model, meter.version)
-    return {
+    ready: Series = {
         ("foretell_requests_queued", labels): service.queued,
         ("foretell_model_ready", labels): int(not service.unready),
+    }
+    if isinstance(service, Absent):
+        return ready
+    predictor = service.predictor
+    resolved = predictor.resolved
+    return {
+        **ready,
         ("foretell_model", (*labels, without_secrets(resolved.uri), resolved.digest, predictor.engine.name)): 1,
     }
 

@@ -36,7 +36,7 @@ class Entrance:
         keys: Watched[Keyring] | None = None,
     ) -> None:
         self.listeners = listeners
-        self._gate = gate
+        self.gate = gate
         self._tls = tls
         self._keys = keys
         self._servers: list[asyncio.Server] = []
@@ -62,7 +62,7 @@ class Entrance:
     async def open(self, make: Make, seconds: float, full: Callable[[], bool]) -> None:
         """From here on connections are taken. make: a connection's protocol. seconds: for TLS to be through. full:
         whether there are too many connections."""
-        self._make = partial(make, self._gate)
+        self._make = partial(make, self.gate)
         self._seconds = seconds
         self._full = full
         loop = asyncio.get_running_loop()

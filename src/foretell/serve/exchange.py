@@ -7,8 +7,11 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from foretell.batch import Batch, Call
+    from foretell.serve.absent import Absent
     from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
+    from foretell.serve.protocols import Portion
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
@@ -28,11 +31,19 @@ class Reply(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What became of a request's rows: how many there are, since when they waited, and the call that answered them."""
+    """What became of a request's rows: how many there are, since when they waited, the call that answered them; the
+    rows themselves, what was asked of them, and the answers, where there are some."""
 
     rows: int
     since: float
     turn: "Turn | None"
+    batch: "Batch | None"
+    call: "Call"
+    portion: "Portion | None"
+
+    def bare(self) -> "Trail":
+        """The same without rows and answers, to keep for a while."""
+        return self._replace(batch=None, portion=None)
 
 
 class Exchange:
@@ -51,6 +62,8 @@ class Exchange:
     expect = b""
     request_id = b""
     patience = b""
+    traceparent = b""
+    tracestate = b""
     deadline = 0.0
     size = 0
     expects = False
@@ -60,7 +73,7 @@ class Exchange:
     waiting: "Waiting | None" = None
     trail: Trail | None = None
 
-    def __init__(self, service: "Service", query: bytes, started: float) -> None:
+    def __init__(self, service: "Service | Absent", query: bytes, started: float) -> None:
         self.service = service
         self.query = query
         self.seconds = service.limits.timeout

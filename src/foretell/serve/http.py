@@ -31,6 +31,8 @@ _FIELDS = {
     b"expect": "expect",
     b"x-request-id": "request_id",
     b"x-request-timeout-ms": "patience",
+    b"traceparent": "traceparent",
+    b"tracestate": "tracestate",
 }
 """Headers that a request for predictions may have, and where they go."""
 

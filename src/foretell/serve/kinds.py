@@ -4,12 +4,13 @@ import enum
 
 
 class Kind(enum.Enum):
-    """PROBE: health, for balancers. PREDICT. LOOK: pages and descriptions, and whatever there is not. METRICS. ADMIN:
-    what changes the server."""
+    """PROBE: health, for balancers. PREDICT. LOOK: pages and descriptions, and whatever there is not. SHELL: a page
+    that tells nothing by itself, and asks for a key. METRICS. ADMIN: what changes the server."""
 
     PROBE = enum.auto()
     PREDICT = enum.auto()
     LOOK = enum.auto()
+    SHELL = enum.auto()
     METRICS = enum.auto()
     ADMIN = enum.auto()
 
@@ -28,4 +29,6 @@ def kind_of(path: bytes) -> Kind:
         return {b"invocations": Kind.PREDICT, b"ready": Kind.PROBE}.get(last, Kind.LOOK)
     if path == b"/metrics":
         return Kind.METRICS
+    if path == b"/docs":
+        return Kind.SHELL
     return Kind.ADMIN if path == b"/admin" or path.startswith(b"/admin/") else Kind.LOOK

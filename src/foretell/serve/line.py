@@ -176,6 +176,8 @@ class Line:
         exchange.service.meter.answered(reply, seconds)
         if door.log.wants(reply.status, quiet=True):
             door.log.hot(self._client, exchange, reply, seconds)
+        for witness in door.witnesses:
+            witness.take(self._client, exchange, reply, seconds)
         if ends:
             self.close_gently()
         return not ends

@@ -20,6 +20,10 @@ ROWS = tuple(2**power for power in range(17))
 """Upper edges of the buckets of batches' rows."""
 
 
+NO_VERSION = "none"
+"""In the place of a version, where no model could be loaded yet."""
+
+
 class Histogram:
     """Counts by bucket, the last for what is over every edge, and the sum of all that was counted."""
 

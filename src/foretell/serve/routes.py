@@ -10,37 +10,48 @@ import msgspec
 
 from foretell import __version__
 from foretell.errors import ForetellError
+from foretell.serve.absent import Absent
 from foretell.serve.access_log import Entry
 from foretell.serve.console import curl, page
-from foretell.serve.door import Door
+from foretell.serve.door import INVOCATIONS, Door, Stand
 from foretell.serve.exchange import RETRY_SECONDS, request_id
 from foretell.serve.exposition import exposed
+from foretell.serve.openapi import document
+from foretell.serve.pages import html
 from foretell.serve.problems import error_body
 
 Message = MutableMapping[str, Any]
 
 METRICS = "/metrics"
 _PROBES = ("/ping", "/health", "/readyz", "/livez")
+_LOOKING = ("GET", "HEAD")
+_HTML = "text/html; charset=utf-8"
 _HOPELESS_SECONDS = 30.0
-_ROUTES = (*_PROBES, "/version", "/", "/invocations", METRICS)
+_ROUTES = (*_PROBES, "/version", "/", "/docs", "/openapi.json", "/invocations", METRICS)
+_OF_A_MODEL = ("ready", "invocations")
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Page:
-    """A response."""
+    """A response. policy: what a page may do, if it is one."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     allow: str = ""
+    policy: bytes = b""
 
 
 class Routes:
-    """The ASGI app, behind the same door as the hot route."""
+    """The ASGI app, behind the same door as the hot route. keys: whether requests need one. named: whether the server
+    must be called by its name."""
 
-    def __init__(self, door: Door, address: str) -> None:
+    def __init__(self, door: Door, address: str, *, keys: bool = False, named: bool = False) -> None:
         self.door = door
         self._address = address
+        self._keys = keys
+        self._named = named
 
     async def __call__(
         self,
@@ -50,65 +61,100 @@ class Routes:
     ) -> None:
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
-        answer = await self._metrics(scope) if path == METRICS else self._answer(method, path)
+        if path == METRICS and method in _LOOKING:
+            answer = await self._metrics(scope)
+        elif path == "/openapi.json" and method in _LOOKING:
+            answer = await asyncio.to_thread(self._description)
+        else:
+            answer = self._answer(method, path)
+        stand, what = self._model(path)
         given = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-content-type-options", b"nosniff"),
-            (b"x-model-version", self.door.main.version),
+            (b"x-model-version", (stand or self.door.main).version),
             (b"x-request-id", given),
         ]
         if answer.status == 503:
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
         if answer.allow:
             headers.append((b"allow", answer.allow.encode()))
-        if answer.content_type.startswith("text/html"):
-            policy = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-            headers.append((b"content-security-policy", policy))
+        if answer.policy:
+            headers += [(b"content-security-policy", answer.policy), (b"referrer-policy", b"no-referrer")]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-        self.door.counts.count("foretell_http_requests", path if path in _ROUTES else "other", str(answer.status))
-        if self.door.log.wants(answer.status, quiet=path in _PROBES):
-            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), "", "", method, path)
+        known = path if path in _ROUTES else f"/models/NAME/{what}" if stand else "other"
+        self.door.counts.count("foretell_http_requests", known, str(answer.status))
+        if self.door.log.wants(answer.status, quiet=path in _PROBES or what == "ready"):
+            of = (stand.meter.model, stand.meter.version) if stand else ("", "")
+            about = (scope["client"][0] if scope["client"] else "-", given.decode("latin-1"), *of, method, path)
             self.door.log.take(Entry(*about, answer.status, len(answer.body), time.perf_counter() - started))
 
     async def _metrics(self, scope: MutableMapping[str, Any]) -> Page:
-        if scope["method"] not in ("GET", "HEAD"):
-            return self._answer(scope["method"], METRICS)
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         body, kind = await asyncio.to_thread(exposed, self.door.counts.all(self.door), accept)
         return Page(200, body, kind)
 
+    def _description(self) -> Page:
+        """Of the models that are there; of a single one as it is at /invocations."""
+        stands = {INVOCATIONS: self.door.main} if len(self.door.names) == 1 else self.door.hot
+        models = [
+            stand.described(path.decode(), "" if path == INVOCATIONS else f"/models/{stand.meter.model}/ready")
+            for path, stand in stands.items()
+            if not isinstance(stand, Absent)
+        ]
+        if not models:
+            return _error(503, "TEMPORARILY_UNAVAILABLE", self.door.main.unready)
+        return Page(200, msgspec.json.encode(document(models, keys=self._keys, named=self._named)))
+
     def _answer(self, method: str, path: str) -> Page:
-        if path not in _ROUTES:
+        stand, what = self._model(path)
+        if path not in _ROUTES and stand is None:
             return self._missing(path)
-        if path == "/invocations":
-            return self._wrong_verb(method)
-        if method not in ("GET", "HEAD"):
+        if path == "/invocations" or what == "invocations":
+            return self._wrong_verb(method, path, stand or self.door.main)
+        if method not in _LOOKING:
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
-            html = page(self.door.main.predictor, self._address)
-            return Page(200, html.encode(), "text/html; charset=utf-8")
+            return self._page()
+        if path == "/docs":
+            return Page(200, html("docs").text.encode(), _HTML, policy=html("docs").policy)
         if path == "/version":
             return Page(200, __version__.encode(), "text/plain; charset=utf-8")
-        return self._health(live=path == "/livez")
+        return _health(stand or self.door.main, live=path == "/livez")
 
-    def _health(self, *, live: bool) -> Page:
-        """Ready: requests are welcome. Live: the process need not be replaced."""
+    def _model(self, path: str) -> tuple[Stand | None, str]:
+        """The model that a path names, and what of it is wanted."""
+        parts = path.split("/")
+        if len(parts) == 4 and parts[1] == "models" and parts[2] in self.door.names and parts[3] in _OF_A_MODEL:
+            return self.door.stand(parts[2]), parts[3]
+        return None, ""
+
+    def _page(self) -> Page:
         main = self.door.main
-        why = main.unready
-        if not why or (live and main.stuck < _HOPELESS_SECONDS):
-            return Page(200, b"\n")
-        return _error(503, "TEMPORARILY_UNAVAILABLE", why)
+        if isinstance(main, Absent):
+            return _error(503, "TEMPORARILY_UNAVAILABLE", main.unready)
+        return Page(200, page(main.predictor, self._address).encode(), _HTML, policy=html("console").policy)
 
-    def _wrong_verb(self, method: str) -> Page:
-        example = curl(self.door.main.predictor, self._address)
-        message = f"/invocations takes POST, not {_shown(method)}. For example:\n{example}"
+    def _wrong_verb(self, method: str, path: str, stand: Stand) -> Page:
+        message = f"{path} takes POST, not {_shown(method)}."
+        if not isinstance(stand, Absent):
+            message += f" For example:\n{curl(stand.predictor, self._address, path)}"
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 
     def _missing(self, path: str) -> Page:
-        return _error(404, "ENDPOINT_NOT_FOUND", f"there is no {_shown(path)}; there are {', '.join(_ROUTES)}")
+        names = self.door.names
+        told = f"/models/{{{','.join(names[:_SHOWN])}{',…' * (len(names) > _SHOWN)}}}/{{{','.join(_OF_A_MODEL)}}}"
+        return _error(404, "ENDPOINT_NOT_FOUND", f"there is no {_shown(path)}; there are {', '.join((*_ROUTES, told))}")
+
+
+def _health(stand: Stand, *, live: bool) -> Page:
+    """Ready: requests are welcome. Live: the process need not be replaced."""
+    why = stand.unready
+    if not why or (live and stand.stuck < _HOPELESS_SECONDS):
+        return Page(200, b"\n")
+    return _error(503, "TEMPORARILY_UNAVAILABLE", why)
 
 
 def _error(status: int, code: str, message: str, *, allow: str = "") -> Page:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from types import FrameType
@@ -16,19 +16,22 @@ from typing import Any
 
 from uvicorn import Config, Server
 
-from foretell.errors import ServerError
-from foretell.predictor import Predictor
+from foretell.errors import ForetellError, ServerError
+from foretell.predictor import Found
 from foretell.serve.access_log import AccessLog
 from foretell.serve.clocks import EVERY_SECONDS
 from foretell.serve.counts import Counts
 from foretell.serve.door import Door
 from foretell.serve.entrance import Entrance
+from foretell.serve.follower import Follower
 from foretell.serve.gate import Gate
 from foretell.serve.http import InvocationsProtocol
 from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
-from foretell.serve.service import Service
 from foretell.serve.sockets import address, listen
+from foretell.serve.swapper import Swapper
+from foretell.serve.wanted import Wanted
+from foretell.serve.witness import Witness
 
 _TICK_SECONDS = 0.05
 _IDLE_SECONDS = 0.25
@@ -43,39 +46,49 @@ _TURN_SECONDS = 0.001
 @dataclass(frozen=True)
 class Manner:
     """How a process serves. loop: uvloop or asyncio. replaceable: whether another process comes when this one ends, so
-    that it may when its model hangs."""
+    that it may when its model hangs. early: whether connections are taken while the models are still being loaded."""
 
     access_log: str
     access_log_format: str = "text"
     debug: bool = False
     loop: str = "uvloop"
     replaceable: bool = False
+    early: bool = True
 
 
 def run(
-    predictor: Predictor,
+    wanted: Mapping[str, Wanted],
+    first: Mapping[str, Callable[[], Found]],
     entrances: list[Entrance],
     limits: Limits,
     manner: Manner,
-    accepting: Callable[[], None],
+    accepting: Callable[[Door], None],
     counts: Counts | None = None,
+    witnesses: tuple[Witness, ...] = (),
+    say: Callable[[str], None] = print,
+    look: Callable[[Door], None] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight. entrances: the first is where rows are sent.
-    accepting: called once it takes requests.
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
-    Raises ServerError when its model hangs and another process can take its place.
+    wanted: the models, the first of which stands for the server. first: finds them at the start. entrances: the first
+    is where rows are sent. accepting: called once rows can be. witnesses: told of every request for predictions.
+    say: told what a person must hear, by line. look: called at every tick, to see what is counted.
+
+    Raises ServerError when a model hangs and another process can take its place; what kept all models from being
+    loaded.
     """
     limits = replace(limits, connections=connections_possible(limits.connections))
-    service = Service(predictor, limits, debug=manner.debug)
-    service.warm_up()
     counts = counts or Counts()
-    counts.meter(service.meter)
-    door = Door(
-        {b"/invocations": service}, AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts
-    )
-    service.watched = door.log.all
+    door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
+    door.witnesses, door.look = witnesses, look
+    swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
     config = Config(
-        Routes(door, address(entrances[0].listeners, secure=entrances[0].secure)),
+        Routes(
+            door,
+            address(entrances[0].listeners, secure=entrances[0].secure),
+            keys=entrances[0].gate.keyed,
+            named=entrances[0].gate.named,
+        ),
         http=InvocationsProtocol,
         loop=manner.loop,
         ws="none",
@@ -86,26 +99,37 @@ def run(
         proxy_headers=False,
         server_header=False,
     )
-    for entrance in entrances:
-        listen(entrance.listeners)
-    gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
-    server = ModelServer(config, door, manner, entrances, accepting)
+    server = ModelServer(config, door, manner, entrances, swapper, lambda: accepting(door))
+    server.follower = Follower(wanted, first, server, server.opened, server.fail, say)
     server.run()
+    if server.failure is not None:
+        raise server.failure
     if server.hung:
         raise ServerError("the model has not come back from a call; another process takes over")
 
 
 class ModelServer(Server):
     """uvicorn's server: tells when it accepts, looks after its connections' time, and stops without losing any answer
-    or resetting any connection. hung: whether it ended because its model hangs."""
+    or resetting any connection. hung: whether it ended because its model hangs. failure: what kept it from serving."""
+
+    follower: Follower
 
     def __init__(
-        self, config: Config, door: Door, manner: Manner, entrances: list[Entrance], accepting: Callable[[], None]
+        self,
+        config: Config,
+        door: Door,
+        manner: Manner,
+        entrances: list[Entrance],
+        swapper: Swapper,
+        accepting: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self.hung = False
+        self.failure: ForetellError | None = None
+        self._swapper = swapper
+        self._open = False
         self._door = door
         self._manner = manner
         self._entrances = entrances
@@ -114,12 +138,29 @@ class ModelServer(Server):
         self._looked = self._armed = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        for service in self._services:
-            service.start(asyncio.get_running_loop())
-        for entrance in self._entrances:
-            await entrance.open(self._connection, self._door.limits.head_timeout, self._full)
+        self._loop = asyncio.get_running_loop()
+        self._swapper.start(self._loop)
         self.started = True
-        self._accepting()
+        if self._manner.early:
+            await self._let_in()
+        self.follower.start()
+
+    def open(self, name: str, found: Found) -> None:
+        """Loads a model and lets it answer. Any thread. Raises ForetellError."""
+        self._swapper.put(self._swapper.load(name, found))
+
+    def unserved(self, name: str, reason: str) -> None:
+        """Says to those who ask why there is no model. Any thread."""
+        self._swapper.fail(name, reason)
+
+    def opened(self) -> None:
+        """The models have been loaded. Any thread."""
+        gc.freeze()
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._accept()))
+
+    def fail(self, error: ForetellError) -> None:
+        """None can be loaded: ends it. Any thread."""
+        self._loop.call_soon_threadsafe(self._end, error)
 
     async def on_tick(self, counter: int) -> bool:
         self._look()
@@ -132,25 +173,43 @@ class ModelServer(Server):
         self.should_exit = self._door.closing = True
         if sig == signal.SIGINT:
             self._drain_delay = 0.0
-        for service in self._services:
-            service.draining = True
+        for stand in self._door.stands:
+            stand.draining = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.closing = True
         # The parent shuts the listeners when the delay is over, before any worker stops accepting.
         await self._until(lambda: False, self._drain_delay + _AFTER_PARENT_SECONDS * self._manner.replaceable)
-        for entrance in self._entrances:
+        self.follower.close()
+        for entrance in self._entrances if self._open else []:
             await entrance.close(last=not self._manner.replaceable, forsaken=self.hung)
         await self._until(self._all_left, self._door.limits.timeout + _GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        for service in self._services:
-            service.close()
+        self._swapper.close()
+        for witness in self._door.witnesses:
+            witness.close()
         faulthandler.cancel_dump_traceback_later()
 
-    @property
-    def _services(self) -> list[Service]:
-        return list(self._door.hot.values())
+    async def _accept(self) -> None:
+        try:
+            if not self._open and not self.should_exit:
+                await self._let_in()
+            if not self.should_exit:
+                self._accepting()
+        except ForetellError as error:
+            self._end(error)
+
+    async def _let_in(self) -> None:
+        self._open = True
+        for entrance in self._entrances:
+            listen(entrance.listeners)
+        for entrance in self._entrances:
+            await entrance.open(self._connection, self._door.limits.head_timeout, self._full)
+
+    def _end(self, error: ForetellError) -> None:
+        self.failure = error
+        self.should_exit = self.force_exit = self._door.closing = True
 
     def _look(self) -> None:
         """At the clocks of the connections, and whether the model still answers."""
@@ -164,13 +223,19 @@ class ModelServer(Server):
         self._door.connections = len(self.server_state.connections)
         for connection in list(self.server_state.connections):
             connection.check(now)  # type: ignore[union-attr]
-        self._door.counts.show(self._door)
+        for witness in self._door.witnesses:
+            witness.look(self._door.counts)
+        if self._door.look is not None:
+            self._door.look(self._door)
+        if self._open:
+            self._door.counts.show(self._door)
+        self._swapper.look()
         if self._manner.replaceable:
             if now - self._armed > _GRACE_SECONDS:
                 # A loop that does not come here in time hangs itself: the process ends, whoever holds its lock.
                 self._armed = now
                 faulthandler.dump_traceback_later(self._door.limits.timeout + _STUCK_SECONDS, exit=True)
-            if any(service.stuck > _GRACE_SECONDS for service in self._services):
+            if any(stand.stuck > _GRACE_SECONDS for stand in self._door.stands):
                 self.hung = self.should_exit = True
 
     async def _until(self, reached: Callable[[], bool], seconds: float) -> None:

@@ -1,6 +1,7 @@
 """One served model: its predictor, its batcher, and whether it is ready. Warms up before it says so."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -17,6 +18,7 @@ from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
 from foretell.serve.meters import Meter
 from foretell.serve.one_thread import OneThread
+from foretell.serve.openapi import Described
 from foretell.serve.problems import refusal
 from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
 
@@ -28,28 +30,47 @@ Done = Callable[[Exchange, Reply], None]
 
 
 class Service:
-    """A model behind requests. version: its number, else how its digest begins; every answer that it gives says it.
-    debug: errors carry their traceback. watched: whether somebody wants to know what became of each request."""
+    """A model behind requests. name: under which it is served, else its own. version: its number, else how its digest
+    begins; every answer that it gives says it. debug: errors carry their traceback. watched: whether somebody wants to
+    know what became of each request. samples: what the model answered to its example, without and with probabilities,
+    as far as it did."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, *, debug: bool = False) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, *, name: str = "", debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
         self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
-        self.meter = Meter(resolved.name, self.version.decode())
+        self.meter = Meter(name or resolved.name, self.version.decode())
         self.draining = self.watched = False
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
+        self.samples: tuple[Answers, ...] = ()
 
     def warm_up(self) -> None:
         """Predicts the example row a few times, so that the first request does not pay for it. Whether the model can
         answer a made-up row is its own affair."""
-        try:
+        params = self.predictor.signature.call_params({})
+        with contextlib.suppress(ForetellError):
             for _ in range(_WARM_UPS):
-                self.predictor.rehearse(Call(False, self.predictor.signature.call_params({})))
-        except ForetellError:
-            pass
+                answers = self.predictor.rehearse(Call(False, params))
+            self.samples = (answers,)
+            if self.predictor.engine.proba:
+                self.samples += (self.predictor.rehearse(Call(True, params)),)
+
+    def described(self, path: str, ready: str = "") -> Described:
+        """What is to be known of the model. path: where its requests are sent. ready: of its health, "" for none."""
+        predictor = self.predictor
+        return Described(
+            self.meter.model,
+            self.version.decode(),
+            predictor.signature,
+            predictor.example_rows(),
+            self.samples,
+            predictor.engine.proba,
+            path,
+            ready,
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From here on requests are taken, on this loop."""
@@ -139,7 +160,8 @@ class Service:
         waiting, exchange.waiting = exchange.waiting, None
         rows = ask.batch.rows
         if (self.watched or isinstance(outcome, Failed)) and waiting is not None:
-            exchange.trail = Trail(rows, waiting.since, waiting.turn)
+            portion = None if isinstance(outcome, Failed) else outcome
+            exchange.trail = Trail(rows, waiting.since, waiting.turn, ask.batch, ask.call, portion)
         if rows == 0:
             outcome = _of_no_rows(outcome)
         if isinstance(outcome, Failed):

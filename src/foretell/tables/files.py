@@ -1,6 +1,7 @@
 """Inputs: their bytes, as they are stored or unpacked. Used for files, pipes and bodies."""
 
 import contextlib
+import hashlib
 import io
 import os
 import stat
@@ -19,7 +20,8 @@ STDIN = "-"
 
 class Source:
     """An input's bytes, read forward and unpacked on the way. position and size are bytes as they are stored; size is
-    None where unknown. codec: how they are packed; None for what their first bytes tell, "" for not at all."""
+    None where unknown. codec: how they are packed; None for what their first bytes tell, "" for not at all. heard:
+    hashes the bytes as they are read, if it was set before; None where reading does not only go forward."""
 
     def __init__(self, raw: IO[bytes], name: str, size: int | None = None, codec: str | None = None) -> None:
         self.name = name
@@ -30,6 +32,7 @@ class Source:
         self._read: Read | None = None
         self._head = io.BytesIO()
         self._pushed = b""
+        self.heard: hashlib._Hash | None = None
 
     @staticmethod
     def of(data: bytes, name: str, codec: str = "") -> "Source":
@@ -56,6 +59,7 @@ class Source:
         """All of it, from its start, as a file to seek in; a pipe is read into memory. Raises InputTooLarge."""
         if self._raw.seekable() and not self._codec:
             self._raw.seek(0)
+            self.heard = None
             return self._raw
         copy = io.BytesIO()
         while data := self.read1(BLOCK):
@@ -89,6 +93,7 @@ class Source:
         """Goes to a place in a direct input."""
         self._head, self._pushed = io.BytesIO(), b""
         self._raw.seek(position)
+        self.heard = None
         self.position = position
 
     def _opened(self) -> Read:
@@ -111,6 +116,8 @@ class Source:
         except OSError as error:
             raise InputUnreadable(f"{self.name} cannot be read: {error.strerror}") from error
         self.position += len(data)
+        if self.heard is not None:
+            self.heard.update(data)
         return data
 
 

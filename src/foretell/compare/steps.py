@@ -1,0 +1,124 @@
+"""One server under one load at a time: a single client, as much as it takes, or Poisson arrivals at a rate."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from foretell.compare.load import LATE, UNANSWERED, Generator, Load, Sent
+from foretell.compare.measured import Quantiles, Single, Step
+from foretell.compare.quantiles import allowed, quantile, quantiles, stable
+from foretell.compare.served import HOST, Served
+
+_LIMITED = 0.2
+_PATIENCE, _GRACE = 10.0, 0.5
+_WINDOWS = 3
+_SATURATING = 32
+_CONNECTIONS = 256
+"""As many as a balancer may hold to one server. What finds all of them busy waits on this side, and that counts."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """bound: seconds that a share of the requests is to be answered within. at: that share, of those that told_by
+    knows."""
+
+    bound: float
+    at: float
+
+
+class Loading:
+    """Puts one load after another on a server. bodies: of the requests; which of them is sent is drawn by the seed, and
+    so is when."""
+
+    def __init__(self, generator: Generator, server: Served, bodies: Sequence[bytes], seed: int) -> None:
+        self._generator = generator
+        self._server = server
+        self._requests = [_request(server.port, body) for body in bodies]
+        self._random = np.random.default_rng(seed)
+
+    def single(self, seconds: float) -> Single:
+        """One client, which asks when it was answered."""
+        sent = self._closed(1, seconds)
+        taken = float(sent.due[-1] + sent.latency[-1]) if len(sent.due) else seconds
+        return Single(self._quantiles(sent.latency, sent.status), float((sent.status == 200).sum()) / taken)
+
+    def most(self, seconds: float) -> float:
+        """Requests a second with so many clients that there is always something to do."""
+        sent = self._closed(_SATURATING, seconds)
+        done = sent.due + sent.latency
+        counted = (sent.status == 200) & (done >= seconds / 4) & (done <= seconds)
+        return float(counted.sum()) / (seconds * 3 / 4)
+
+    def step(self, rate: float, warm: float, seconds: float, aim: Aim, *, to_its_end: bool) -> Step:
+        """Poisson arrivals at a rate, after warm seconds of the same. to_its_end: also when the aim is missed."""
+        due = self._arrivals(rate, warm + seconds)
+        first = int(np.searchsorted(due, warm))
+        count = len(due) - first
+        late = allowed(count, aim.at) if count else -1
+        load = Load(
+            self._requests,
+            self._which(max(len(due), 1)),
+            warm + seconds,
+            due,
+            connections=_CONNECTIONS,
+            patience=max(_PATIENCE, 2 * aim.bound),
+            grace=max(_GRACE, 1.5 * aim.bound),
+            bound=aim.bound,
+            allowed=None if to_its_end else max(late, 0),
+            first=first,
+        )
+        self._server.rest()
+        cpu, began = self._server.cpu_s, time.perf_counter()
+        sent = self._generator.run(HOST, self._server.port, load)
+        used = (self._server.cpu_s - cpu) / (time.perf_counter() - began)
+        return self._told(sent, first, count, late, warm, seconds, aim, used)
+
+    def _told(
+        self, sent: Sent, first: int, count: int, late: int, warm: float, seconds: float, aim: Aim, used: float
+    ) -> Step:
+        whole = len(sent.due) - first == count
+        due, latency, status = sent.due[first:], sent.latency[first:], sent.status[first:]
+        took = seconds if whole else max(float(due[-1]) - warm if len(due) else 0.0, 1e-3)
+        good = status == 200
+        done = (due + latency)[good]
+        failed = ~good if whole else ~good & (status != UNANSWERED)
+        over = int(((latency - sent.lag[first:] > aim.bound) | ~good).sum())
+        lag = quantile(sent.lag[first:], 0.99) if len(due) else 0.0
+        edges = np.linspace(warm, warm + took, _WINDOWS + 1)
+        arrived, answered = (np.histogram(times, edges)[0] for times in (due, done))
+        return Step(
+            asked=len(due) / took,
+            done=float((done <= warm + took).sum()) / took,
+            seconds=took,
+            latency=self._quantiles(latency, status),
+            failed=int(failed.sum()),
+            lag=lag,
+            limited=len(due) > 0 and lag > _LIMITED * quantile(latency, 0.99),
+            stable=stable((answered / np.maximum(arrived, 1)).tolist()) if arrived.all() else False,
+            within=whole and 0 <= over <= late,
+            cpu_s=used,
+        )
+
+    def _closed(self, connections: int, seconds: float) -> Sent:
+        load = Load(self._requests, self._which(4 * len(self._requests)), seconds, connections=connections)
+        return self._generator.run(HOST, self._server.port, load)
+
+    def _arrivals(self, rate: float, seconds: float) -> np.ndarray:
+        count = int(rate * seconds + 6 * np.sqrt(rate * seconds) + 10)
+        due = np.cumsum(self._random.exponential(1 / rate, count))
+        return due[due < seconds]
+
+    def _which(self, count: int) -> np.ndarray:
+        return self._random.integers(0, len(self._requests), count, dtype=np.int32)
+
+    def _quantiles(self, latency: np.ndarray, status: np.ndarray) -> Quantiles:
+        """Of those that were answered, or waited in vain."""
+        heard = (status == 200) | (status == LATE) | (status == UNANSWERED)
+        return quantiles(latency[heard], self._random)
+
+
+def _request(port: int, body: bytes) -> bytes:
+    head = f"POST /invocations HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

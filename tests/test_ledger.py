@@ -1,0 +1,147 @@
+"""The ledger of jobs: what it keeps, who runs, and that nothing of it ever fails a job."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foretell.errors import LedgerError
+from foretell.ledger import processes
+from foretell.ledger.entry import ACCEPTED, FAILED, FINISHED, HELD, RUNNING, Begun, Use
+from foretell.ledger.ledger import Ledger
+
+
+def begun(name: str = "nightly", digest: str = "sha256:1", since: float = 1.0) -> Begun:
+    command = ("models", "predict", "-i", "a b.csv")
+    return Begun(name, "/data", command, (), "models:/m", "m version 1", digest, "a b.csv", "/data/o", since)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "state", keep=5)
+
+
+def test_a_job_from_its_begin_to_its_end(ledger: Ledger) -> None:
+    """It runs, with the process that runs it, until it is told how it ended."""
+    assert ([], None) == (ledger.entries(), ledger.entry(1))
+    job = ledger.begin(begun())
+    entry = ledger.entry(job)
+    assert entry is not None
+    assert (RUNNING, begun(), True) == (entry.state, entry.begun, processes.runs(entry.process, entry.host))
+    assert os.getpid() == processes.pid_of(entry.process)
+    ledger.end(job, FINISHED, rows=9, rejected=2, seconds=1.5, report=b'{"a": 1}')
+    entry = ledger.entry(job)
+    assert entry is not None
+    assert (FINISHED, 9, 2, 1.5, b'{"a": 1}') == (entry.state, entry.rows, entry.rejected, entry.seconds, entry.report)
+    assert 1 == ledger.forget([job, 77])
+    assert [] == ledger.entries()
+
+
+def test_a_process_that_ended_does_not_run() -> None:
+    """Another process's name is that of a running one until it ends, also where its number is not yet free; numbers of
+    another boot and other machines are told apart."""
+    script = "from foretell.ledger import processes; print(processes.me(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        name = other.stdout.readline().decode().strip()
+        here = processes.host()
+        assert (True, other.pid) == (processes.runs(name, here), processes.pid_of(name))
+        other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert processes.runs(name, here) is False
+    boot, space, number, _ = name.split(" ")
+    assert processes.runs(f"{boot} {space} {os.getpid()} 1", here) is False
+    assert processes.runs(f"earlier {space} {number} 1", here) is False
+    assert processes.runs(f"earlier {space} {number} 1", "elsewhere") is None
+    assert processes.runs(f"{boot} 1 {number} 1", here) is None
+    assert processes.runs("nonsense", here) is False
+
+
+def test_the_last_job_of_a_name(ledger: Ledger) -> None:
+    """It is the last one that ended well and has a report; one that was held counts when it is accepted."""
+    jobs = [ledger.begin(begun()) for _ in range(4)]
+    for job, state in zip(jobs, (FINISHED, FAILED, HELD, RUNNING), strict=True):
+        ledger.end(job, state, rows=job, seconds=1, report=b"{}")
+    last = ledger.last("nightly")
+    assert (None, jobs[0]) == (ledger.last("daily"), last and last.id)
+    ledger.mark(jobs[2], ACCEPTED)
+    last = ledger.last("nightly")
+    assert jobs[2] == (last and last.id)
+
+
+def test_its_size_is_bounded(ledger: Ledger) -> None:
+    """The oldest jobs are forgotten, but for the last finished one of a name; a huge report is not kept."""
+    kept = ledger.begin(begun("nightly"))
+    ledger.end(kept, FINISHED, rows=1, seconds=1, report=b"{}")
+    for number in range(20):
+        job = ledger.begin(begun(f"name {number}"))
+        ledger.end(job, FAILED, rows=1, seconds=1, report=b"x" * 1_000_000)
+    assert [job, job - 1, job - 2, job - 3, job - 4, kept] == [entry.id for entry in ledger.entries()]
+    assert b"" == ledger.entries()[0].report
+    assert 1_000_000 > ledger.path.stat().st_size
+
+
+def test_what_a_model_was_used_for(ledger: Ledger) -> None:
+    """Jobs of a model whose outputs are in place, the newest first: when, how many rows, how long."""
+    for since, digest, state in (
+        (10.0, "x", FINISHED),
+        (20.0, "x", FINISHED),
+        (30.0, "x", FAILED),
+        (40.0, "y", FINISHED),
+    ):
+        ledger.end(ledger.begin(begun("n", digest, since)), state, rows=3, seconds=0.5)
+    assert [Use(20.0, 3, 0.5), Use(10.0, 3, 0.5)] == ledger.recent("x")
+    assert [Use(20.0, 3, 0.5)] == ledger.recent("x", since=15.0)
+
+
+def test_many_at_once(ledger: Ledger) -> None:
+    """Ten processes that begin and end jobs at once all come through."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from test_ledger import begun\n"
+        "from foretell.ledger.ledger import Ledger; ledger = Ledger(Path(sys.argv[1]))\n"
+        "for _ in range(2): ledger.end(ledger.begin(begun()), 'finished', rows=1, seconds=1)"
+    )
+    command = [sys.executable, "-c", script, str(ledger.path.parent), str(Path(__file__).parent)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(10)]
+    told = [process.communicate()[1] for process in running]
+    assert ([0] * 10, [""] * 10) == ([process.returncode for process in running], told)
+    assert [FINISHED] * 20 == [entry.state for entry in ledger.entries()]
+
+
+def _broken(path: Path) -> None:
+    path.write_bytes(b"nothing that SQLite knows" * 100)
+
+
+def _newer(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("pragma user_version=9")
+
+
+def _other(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("create table jobs (id integer)")
+        database.execute("pragma user_version=1")
+
+
+BAD = {
+    "broken": (_broken, "not a database"),
+    "newer": (_newer, "newer foretell"),
+    "another's": (_other, "no column"),
+    "a folder": (lambda path: path.mkdir(), "unable to open"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "says"), BAD.values(), ids=BAD)
+def test_a_bad_ledger_says_so(spoil, says: str, ledger: Ledger) -> None:  # type: ignore[no-untyped-def]
+    """What is wrong is one line, from whatever is asked of it."""
+    ledger.path.parent.mkdir()
+    spoil(ledger.path)
+    asks = (lambda: ledger.begin(begun()), lambda: ledger.end(1, FINISHED, rows=1, seconds=1), ledger.entries)
+    for ask in asks:
+        with pytest.raises(LedgerError, match=str(ledger.path)) as caught:
+            ask()
+        assert "\n" not in caught.value.message
+        assert says in caught.value.message or "no such column" in caught.value.message
