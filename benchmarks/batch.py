@@ -7,7 +7,8 @@ Spark, where --install has put them into environments of their own. What runs lo
 Two floors: a job whose model does nothing (wall and CPU), and what cutting, parsing, predicting and writing take of one
 processor, over the number of processors. At the end it is said whether the answers are equal.
 
---rows 1 means 10 million rows for iris and 1 million for xgb. --memory: the peak from 1 to 100 million rows, only.
+--rows 1 means 10 million rows for iris and 1 million for xgb. --memory: only foretell's peak, from 1 to 100 million
+rows. --bad: only what foretell pays for bad rows.
 """
 
 import argparse
@@ -58,6 +59,7 @@ def main() -> None:
     given.add_argument("--folder", type=Path, help="where files and environments go, and stay")
     given.add_argument("--install", action="store_true", help="install Ray and Spark into the folder")
     given.add_argument("--memory", action="store_true", help="only foretell's peak, as rows grow a hundredfold")
+    given.add_argument("--bad", action="store_true", help="only foretell, with bad rows and with none")
     told = given.parse_args()
     folder = told.folder or Path(tempfile.mkdtemp(prefix="batch-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +68,8 @@ def main() -> None:
     try:
         if told.install:
             install(folder)
-        if told.memory:
-            memory(folder, told)
+        if told.memory or told.bad:
+            (memory if told.memory else bad)(folder, told)
             return
         for kind in [told.only] if told.only else FULL:
             compare(kind, folder, told)
@@ -138,6 +140,35 @@ def memory(folder: Path, told: argparse.Namespace) -> None:
         assert one is not None
         print(f"{millions:>4} million rows: {one.peak:>5.0f} MiB, {one.seconds:.1f} s, {one.cpu:.1f} CPU s", flush=True)
     source.unlink()
+
+
+def bad(folder: Path, told: argparse.Namespace) -> None:
+    """What --on-error reject costs, without a bad row and with one in 10,000, beside a job that would stop at one."""
+    rows = int(FULL["iris"][0] * told.rows)
+    model, source, spoiled = made("iris", 4, folder), folder / f"iris-{rows}.csv", folder / "spoiled.csv"
+    if not source.exists():
+        write(source, rows, list(IRIS), digits=1)
+    warm(model, source, folder)
+    with source.open("rb") as clean, spoiled.open("wb") as file:
+        file.writelines(line if at % 10_000 != 5_000 else b"tall,1,1,1\n" for at, line in enumerate(clean))
+    reject = ["--on-error", "reject"]
+    runs = {
+        "stop, clean": predicting(model, source, folder / "bad-out.csv"),
+        "reject, clean": predicting(model, source, folder / "bad-out.csv") + reject,
+        "reject, 0.01 % bad": predicting(model, spoiled, folder / "bad-out.csv") + reject,
+    }
+    took: dict[str, list[Took]] = {name: [] for name in runs}
+    for _ in range(told.repeat):
+        for name, command in runs.items():
+            one = measured(command, told.limit)
+            assert one is not None
+            took[name].append(one)
+    usual = median(took["stop, clean"])
+    for name, all_runs in took.items():
+        one = median(all_runs)
+        beside = f"{one.seconds / usual.seconds:.2f} × wall, {one.cpu / usual.cpu:.2f} × CPU"
+        print(f"{name:<20} {one.seconds:>6.2f} s, {one.cpu:>6.2f} CPU s, {one.peak:>4.0f} MiB: {beside}", flush=True)
+    spoiled.unlink()
 
 
 def names_of(kind: str, columns: int) -> list[str]:

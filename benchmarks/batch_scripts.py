@@ -29,10 +29,11 @@ ray.data.read_csv(source).map_batches(predict, batch_format="pandas").write_csv(
 """
 
 SPARK = """
-import sys, mlflow
+import os, sys, mlflow
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import struct
 model, source, target, kind = sys.argv[1:]
+os.environ["PYSPARK_PYTHON"] = sys.executable
 spark = SparkSession.builder.master("local[*]").config("spark.driver.memory", "4g").getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
 asked = mlflow.pyfunc.spark_udf(spark, model, result_type="long" if kind == "iris" else "float", env_manager="local")
