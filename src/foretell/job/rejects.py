@@ -11,7 +11,7 @@ import msgspec
 from foretell.batch import Answers, Batch, Call
 from foretell.errors import CellWrong, ForetellError, FormWrong, InputUnreadable, PredictionError, UsageError
 from foretell.predictor import Predictor
-from foretell.tables.apart import Apart, Bad, Spot, joined
+from foretell.tables.apart import Apart, Bad, Spot, Unsound, joined
 from foretell.tables.formats import Reader
 from foretell.tables.kept import Rows
 
@@ -19,6 +19,8 @@ STOP, REJECT, NULL = "stop", "reject", "null"
 _BUDGET = 20_000
 """Calls of a model that may be spent on the bad rows of one block."""
 EXAMPLES = 20
+_NEAR, _NEARBY = 3, 256 << 10
+"""So many bad rows are cut out of so many bytes one by one; where more are, all rows are looked at."""
 _LOOK = 500
 """Calls that may be spent where the job ends anyway, to tell of more than the first bad row."""
 _VALUE = re.compile(r'^("(?:[^"\\]|\\.)*"?…?|\S+) (?=is |takes )')
@@ -28,12 +30,35 @@ _ENCODER = msgspec.json.Encoder()
 def parted(reader: Reader[Any], block: Any) -> Apart:
     """A block's rows, the bad ones apart: what can be read as a whole is, the rest in ever smaller pieces."""
     try:
-        return whole(reader, block, reader.parse(block))
-    except (CellWrong, InputUnreadable):
-        pieces = reader.pieces(block)
+        return whole(reader, block, reader.sound(block))
+    except Unsound as unsound:
+        row = unsound.row
+    # A row that is just spelled as the fast road does not know is none of the bad ones, and seldom alone.
+    if row is None or not reader.apart(reader.around(block, row)[1]).bad:
+        try:
+            return whole(reader, block, reader.parse(block))
+        except (CellWrong, InputUnreadable):
+            pass
+    return _parted(reader, block, row, _NEAR)
+
+
+def _parted(reader: Reader[Any], block: Any, row: int | None, near: int) -> Apart:
+    """Of a block that is not sound. near: how often a bad row may be cut out by itself, where few are."""
+    if row is not None and near and block.weight <= _NEARBY:
+        before, one, after = reader.around(block, row)
+        parts = [_parts(reader, piece, near - 1) if piece.weight else [] for piece in (before, after)]
+        return joined([*parts[0], reader.apart(one), *parts[1]])
+    pieces = reader.pieces(block)
     if len(pieces) == 1:
         return reader.apart(block)
-    return joined([parted(reader, piece) for piece in pieces])
+    return joined([part for piece in pieces for part in _parts(reader, piece, near)])
+
+
+def _parts(reader: Reader[Any], piece: Any, near: int) -> list[Apart]:
+    try:
+        return [whole(reader, piece, reader.sound(piece))]
+    except Unsound as unsound:
+        return [_parted(reader, piece, unsound.row, near)]
 
 
 def whole(reader: Reader[Any], block: Any, rows: Rows) -> Apart:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from foretell.batch import Batch
 from foretell.tables.kept import Kept
 
@@ -31,6 +33,13 @@ class Bad:
     spot: Spot
 
 
+class Unsound(Exception):
+    """A block cannot be read as a whole, or not by the fast road. row: the first that cannot, where it is known."""
+
+    def __init__(self, row: int | None) -> None:
+        self.row = row
+
+
 @dataclass(frozen=True)
 class Apart:
     """A block's rows. batch: the good ones. kept: what is carried of all of them, null where that cannot be read.
@@ -43,10 +52,9 @@ class Apart:
     spot: Callable[[int], Spot]
 
     @property
-    def good(self) -> list[int]:
+    def good(self) -> np.ndarray:
         """The good rows' indices."""
-        bad = {one.row for one in self.bad}
-        return [row for row in range(self.count) if row not in bad]
+        return np.delete(np.arange(self.count), [one.row for one in self.bad])
 
 
 def joined(parts: Sequence[Apart]) -> Apart:

@@ -1,9 +1,9 @@
 """CSV → rows, typed by the signature. Arrow parses; a block that it might read otherwise than the cell grammar is read
 again as text, cell by distinct cell, which is also how a bad cell gets its place."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +15,18 @@ from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, InputUnreadable
 from foretell.imports import Lazily
 from foretell.signature import Signature
-from foretell.tables.apart import Apart, Spot
+from foretell.tables.apart import Apart, Spot, Unsound
 from foretell.tables.csv_apart import apart
 from foretell.tables.csv_header import ENCODING_HINT, CsvOptions, delimiter_of, names_of, positions
 from foretell.tables.csv_records import Records
 from foretell.tables.kept import Keep, Kept, Rows
-from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
+from foretell.tables.text import UNCLOSED, Block, Position, Text, around, pieces
 
 pc = Lazily("pyarrow.compute")
 
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
+_ROW = re.compile(r"^(?:In CSV column #\d+: |CSV parse error: )Row #(\d+): ")
+"""How Arrow names a row, from 1, where it reads in one thread."""
 _BLOCK = 4 << 20
 """Bytes of a block."""
 _STEP = 1 << 20
@@ -74,6 +76,28 @@ class CsvReader:
             return self._exact(block)
         except CellWrong as error:
             raise self.place(block, error) from error
+
+    def sound(self, block: Block) -> Rows:
+        """The rows of a block in which all is well. Raises Unsound."""
+        data = block.data
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            raise Unsound(None)
+        if (row := self.records.running_on(data)) is not None:
+            raise Unsound(row)
+        try:
+            rows = self._fast(data)
+        except pa.ArrowInvalid as error:
+            found = _ROW.search(str(error))
+            raise Unsound(int(found[1]) - 1 if found else None) from None
+        except CellWrong as error:
+            raise Unsound(error.row) from None
+        if rows is None:
+            raise Unsound(None)
+        return rows
+
+    def around(self, block: Block, row: int) -> tuple[Block, Block, Block]:
+        start, record = self.records.numbered(block.data, row)
+        return around(block, start, start + len(record))
 
     def _fast(self, data: bytes) -> Rows | None:
         """Typed by Arrow; None where its reading may differ from the grammar's.
@@ -167,7 +191,7 @@ class CsvReader:
 
     def spot(self, block: Block, row: int) -> Spot:
         """Where a row of the block stands."""
-        return block.spot(*next(islice(self.records.each(block.data), row, None)))
+        return block.spot(*self.records.numbered(block.data, row))
 
     def column(self, index: int) -> str:
         """What the file calls an input."""

@@ -10,10 +10,10 @@ from foretell.batch import Answers, Batch, plain
 from foretell.errors import CellWrong, InputUnreadable
 from foretell.rows import Records, RowDecoder, place_in_json
 from foretell.strict_json import strict_json
-from foretell.tables.apart import Apart, Bad, Spot
+from foretell.tables.apart import Apart, Bad, Spot, Unsound
 from foretell.tables.kept import Keep, Kept, Rows, clash_of
 from foretell.tables.spelled import JSON
-from foretell.tables.text import Block, Position, Text, pieces
+from foretell.tables.text import Block, Position, Text, around, pieces
 
 _BLOCK = 4 << 20
 _NEWLINE = b"\n"
@@ -53,6 +53,17 @@ class JsonLinesReader:
         if bare and batch.rows == data.count(_NEWLINE):
             return Rows(batch, Kept(self.kept, [], [{} for _ in range(batch.rows)]))
         return Rows(batch, self._carried(data, batch.rows, raw))
+
+    def sound(self, block: Block) -> Rows:
+        """The rows of a block in which all is well. Raises Unsound."""
+        try:
+            return self.parse(block)
+        except (CellWrong, InputUnreadable) as error:
+            raise Unsound(error.row if isinstance(error, CellWrong) else None) from error
+
+    def around(self, block: Block, row: int) -> tuple[Block, Block, Block]:
+        start, line = next(islice(_lines(block.data), row, None))
+        return around(block, start, min(start + len(line) + 1, len(block.data)))
 
     def pieces(self, block: Block) -> list[Block]:
         """The block in some pieces of whole lines; just itself where it is small."""

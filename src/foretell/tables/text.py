@@ -186,14 +186,21 @@ class Text:
 def pieces(block: Block, cut: Cut) -> list[Block]:
     """A block in some pieces of whole records; just itself where it is small."""
     parts: list[Block] = []
-    step, at, until = max(len(block.data) // _PIECES, _SMALL), 0, 0
+    step, at, until, line = max(len(block.data) // _PIECES, _SMALL), 0, 0, block.line
     while at < len(block.data):
         until = max(until, at) + step
         end = len(block.data) if until >= len(block.data) else at + cut(block.data[at:until])
         if end > at:
-            parts.append(block.piece(at, end))
+            data = block.data[at:end]
+            parts.append(Block(data, line, block.at + at, block.after))
+            line += _newlines(data)
             at = until = end
     return parts
+
+
+def around(block: Block, start: int, stop: int) -> tuple[Block, Block, Block]:
+    """What comes before some of a block's bytes, these, and what comes after."""
+    return block.piece(0, start), block.piece(start, stop), block.piece(stop, len(block.data))
 
 
 def _newlines(data: bytes) -> int:
