@@ -8,7 +8,7 @@ OLDER := $(VENV)/mlflow2
 TORCH := pip install --quiet --no-deps torch==2.13.0
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: demo test torture soak check format wheel docs lock clean
+.PHONY: demo test torture soak check format wheel docs guide lock clean
 
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
@@ -41,6 +41,10 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	$(BIN)/python scripts/models_page.py
+
+# The guide to both ways, with what the command prints on this machine: a few minutes, best where it is quiet.
+guide: $(VENV)/.dev $(VENV)/.run
+	$(BIN)/python scripts/compare_page.py
 
 lock: $(VENV)/.tool
 	scripts/lock.sh

@@ -37,7 +37,7 @@ SHARED = {
 SEAMS = {
     "catboost": {"models/catboost"},
     "click": {"cli"},
-    "httptools": {"serve/http"},
+    "httptools": {"serve/head", "serve/http"},
     "joblib": {"models/sklearn_files"},
     "lightgbm": {"models/lightgbm"},
     "mlflow": {"models/pyfunc"},

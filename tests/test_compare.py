@@ -134,6 +134,10 @@ BENT = {
     "a later version": {"version": 99},
     "a need below 0": {"advice": {"needs": {"rows_per_day": -1}}},
     "words for numbers": {"measured": {"seed": "x"}},
+    "no speed": {"measured": {"offline": {"rows_per_s": 0}}},
+    "no start": {"measured": {"offline": {"start_s": 0.0}}},
+    "a time below 0": {"measured": {"took_s": -1}},
+    "a number without end": {"measured": {"server": {"capacity": 1e300}}},
     "a rate that is none": {"measured": {"offline": {"rows_per_s": None}}},
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Server, model_path, serving
+from scripted import taken_in
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 OTHER = [6.3, 3.3, 6.0, 2.5]
@@ -266,6 +267,54 @@ def test_takes_large_bodies_and_gives_large_answers(server: Server) -> None:
     assert 5_000_000 < len(request)
     assert 200 == status
     assert expected == json.loads(body)["predictions"]
+
+
+# Heads that came before, which are not parsed again
+
+A, B, WRONG = post(ROW), post(OTHER), post(["x"] * 4)  # type: ignore[list-item]
+HEAD = len(A) - len(body_of(ROW))
+CARRIER = b"POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(A)
+REPEATS: dict[str, tuple[list[bytes], list[tuple[int, bytes]]]] = {
+    "one-a-write": ([A, B, A], [SETOSA, VIRGINICA, SETOSA]),
+    "two-a-write": ([A + B, B + A], [SETOSA, VIRGINICA, VIRGINICA, SETOSA]),
+    "head-then-body": ([A[:HEAD], A[HEAD:], B[:HEAD], B[HEAD:]], [SETOSA, VIRGINICA]),
+    "half-a-head": ([A[:20], A[20:], B], [SETOSA, VIRGINICA]),
+    "half-a-body": ([A[:-5], A[-5:] + B[:-5], B[-5:]], [SETOSA, VIRGINICA]),
+    "behind-a-blank-line": ([b"\r\n" + A, b"\r\n", B], [SETOSA, VIRGINICA]),
+    "more-than-its-body": ([A + b"P", A[1:], B], [SETOSA, SETOSA, VIRGINICA]),
+    "inside-of-a-body": ([CARRIER, A, B], [(404, b""), VIRGINICA]),
+    "beside-other-routes": ([A, get("/ping"), B], [SETOSA, PING, VIRGINICA]),
+    "after-a-wrong-one": ([WRONG, A, WRONG, B], [(400, b""), SETOSA, (400, b""), VIRGINICA]),
+    "chunked-between": ([A, *chunked(body_of(OTHER), 9), A], [SETOSA, VIRGINICA, SETOSA]),
+}
+
+
+@pytest.mark.parametrize(("writes", "expected"), REPEATS.values(), ids=REPEATS.keys())
+def test_a_head_that_came_before_means_the_same(
+    server: Server, writes: list[bytes], expected: list[tuple[int, bytes]]
+) -> None:
+    """However the bytes arrive, a request whose head the server knows gets what one with a new head gets."""
+    with connected(server) as wire:
+        for request, answer in ((A, SETOSA), (B, VIRGINICA)):
+            wire.send(request)
+            assert answer == wire.answer()
+        for write in writes:
+            wire.send(write)
+            taken_in(server.port)
+        answers = [wire.answer() for _ in expected]
+    assert [(status, body or got[1]) for (status, body), got in zip(expected, answers, strict=True)] == answers
+
+
+def test_nothing_is_taken_behind_a_last_request(server: Server) -> None:
+    """Who said that a request is the last gets one answer, whatever known heads follow it."""
+    with connected(server) as wire:
+        wire.send(A)
+        assert SETOSA == wire.answer()
+        wire.send(post(OTHER, headers="Connection: close\r\n"))
+        with contextlib.suppress(OSError):
+            wire.send(A)
+        assert VIRGINICA == wire.answer()
+        assert wire.ended()
 
 
 # Odd requests

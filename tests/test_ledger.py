@@ -1,17 +1,22 @@
 """The ledger of jobs: what it keeps, who runs, and that nothing of it ever fails a job."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from conftest import Command
 from foretell.errors import LedgerError
 from foretell.ledger import processes
 from foretell.ledger.entry import ACCEPTED, FAILED, FINISHED, HELD, RUNNING, Begun, Use
 from foretell.ledger.ledger import Ledger
+from test_resume import MODEL, Case, Runner
+from test_resume import runner as runner
 
 
 def begun(name: str = "nightly", digest: str = "sha256:1", since: float = 1.0) -> Begun:
@@ -100,11 +105,12 @@ def test_what_a_model_was_used_for(ledger: Ledger) -> None:
 def test_many_at_once(ledger: Ledger) -> None:
     """Ten processes that begin and end jobs at once all come through."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from test_ledger import begun\n"
+        "import sys; from pathlib import Path; from foretell.ledger.entry import Begun\n"
         "from foretell.ledger.ledger import Ledger; ledger = Ledger(Path(sys.argv[1]))\n"
-        "for _ in range(2): ledger.end(ledger.begin(begun()), 'finished', rows=1, seconds=1)"
+        "begun = Begun('n', '/', (), (), 'm', 'm', 'd', 'i', 'o', 1.0)\n"
+        "for _ in range(2): ledger.end(ledger.begin(begun), 'finished', rows=1, seconds=1)"
     )
-    command = [sys.executable, "-c", script, str(ledger.path.parent), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", script, str(ledger.path.parent)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(10)]
     told = [process.communicate()[1] for process in running]
     assert ([0] * 10, [""] * 10) == ([process.returncode for process in running], told)
@@ -145,3 +151,127 @@ def test_a_bad_ledger_says_so(spoil, says: str, ledger: Ledger) -> None:  # type
             ask()
         assert "\n" not in caught.value.message
         assert says in caught.value.message or "no such column" in caught.value.message
+
+
+PREDICT = ("models", "predict", "-m", str(MODEL), "-i", "in.csv", "-o", "out.csv")
+HEADER = "sepal_length,sepal_width,petal_length,petal_width\n"
+
+
+@pytest.fixture
+def rows() -> None:
+    Path("in.csv").write_text(HEADER + "5.1,3.5,1.4,0.2\n" * 9)
+
+
+@pytest.mark.usefixtures("rows")
+def test_jobs_are_listed_shown_and_forgotten(command: Command) -> None:
+    """Good and failed ones, with what they did; "last" is the last one."""
+    empty = command("jobs", "list")
+    assert (0, "", True) == (empty.code, empty.out, "No job" in empty.err)
+    assert 0 == command(*PREDICT, "--job-name", "nightly").code
+    Path("in.csv").write_text(HEADER + "5.1,tall,1.4,0.2\n")
+    failed = command(*PREDICT, "--job-name", "nightly")
+    assert 3 == failed.code
+    head, second, first = command("jobs", "list").out.splitlines()
+    assert ["ID", "STATE", "BEGAN", "ROWS", "TOOK", "NAME"] == head.split()
+    assert (["2", "failed"], ["1", "finished"]) == (second.split()[:2], first.split()[:2])
+    shown = command("jobs", "show", "last").out
+    assert "in.csv, line 2, column 'sepal_width': \"tall\" is not a number" in shown
+    assert "in.csv" in command("jobs", "show", "1").out
+    told = json.loads(command("jobs", "show", "1", "--json").out)
+    assert ("finished", 9, {"0": 9}) == (
+        told["state"],
+        told["report"]["counts"]["rows"],
+        told["report"]["predictions"]["prediction"]["classes"],
+    )
+    lines = command("jobs", "list", "--json", "--name", "nightly").out.splitlines()
+    assert [2, 1] == [json.loads(line)["id"] for line in lines]
+    digest = told["digest"]
+    assert [9] == [use.rows for use in Ledger().recent(digest)]
+    for wrong in ("3", "x", "-1", "9" * 30):
+        assert 2 == command("jobs", "show", "--", wrong).code
+    assert "Forgot 1 job\n" == command("jobs", "forget", "2").out
+    assert "Forgot 0 jobs\n" == command("jobs", "forget", "--older-than", "1").out
+    assert "Forgot 1 job\n" == command("jobs", "forget", "--all").out
+    assert 2 == command("jobs", "forget").code
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_killed_job_is_gone_on_with_from_anywhere(
+    runner: Runner,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was killed says so and can be gone on with, from another folder; one that runs, or that was given what
+    may be a secret, cannot."""
+    Path("in.csv").write_text(HEADER + "5.1,3.5,1.4,0.2\n" * 3000)
+    case = Case("in.csv", "out.csv", 1, ("--job-name", "a 'b' $c; d"))
+    events = runner(case).events
+    expected = Path("out.csv").read_bytes()
+    Path("out.csv").unlink()
+    assert -9 == runner(case, at=events.index("fsync draft")).code
+    assert -9 == runner(Case("in.csv", "other.csv", 1), "--params", "{}", at=events.index("fsync draft")).code
+    work = Path.cwd()
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    states = [json.loads(line) for line in command("jobs", "list", "--json").out.splitlines()]
+    assert [("killed", True), ("killed", True), ("finished", False)] == [
+        (state["state"], state["resumable"]) for state in states
+    ]
+    refused = command("jobs", "resume", "3")
+    assert (2, True) == (refused.code, "--params, which is not kept" in refused.err), refused.err
+    assert "params" not in json.dumps(states[0]["command"])
+    assert 2 == command("jobs", "resume", "1").code
+    ran = command("jobs", "resume", "2")
+    assert (0, True) == (ran.code, "done already" in ran.err), ran.err
+    assert expected == (work / "out.csv").read_bytes()
+    newest = json.loads(command("jobs", "list", "--json", "--last", "1").out)
+    assert (4, "finished", "a 'b' $c; d", str(work)) == tuple(
+        newest[name] for name in ("id", "state", "name", "folder")
+    )
+    with closing(sqlite3.connect(Ledger().path)) as database, database:
+        database.execute("update jobs set state='running', process=? where id=2", (processes.me(),))
+    running = command("jobs", "resume", "2")
+    assert (2, True) == (running.code, f"still runs, as process {os.getpid()}" in running.err), running.err
+
+
+@pytest.mark.usefixtures("rows")
+def test_secrets_are_not_kept(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options whose values may hold a secret are named and left out, in every way to write them."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server = "http://me:hunter2@127.0.0.1:9"
+    for more in (("--registry", server), (f"--registry={server}",)):
+        ran = command("models", "predict", "-m", "models:/m/1", "-i", "in.csv", "-o", "out.csv", *more)
+        assert 3 == ran.code, ran.err
+    assert 0 != command(*PREDICT, "--params", '{"key": "hunter2"}').code
+    entries = Ledger().entries()
+    assert [("--params",), ("--registry",), ("--registry",)] == [entry.begun.omitted for entry in entries]
+    assert b"hunter2" not in Ledger().path.read_bytes()
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_bad_ledger_fails_no_job(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken, locked, or where nothing can be written: the job runs, and a line says that it is not noted."""
+    monkeypatch.setattr("foretell.ledger.ledger._PATIENCE", 0.01)
+    path = Ledger().path
+
+    def noted() -> None:
+        ran = command(*PREDICT, "--guard")
+        assert 0 == ran.code, ran.err
+        lines = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+        assert (1, True) == (len(lines), lines[0].startswith("note: this job is not in the ledger: ")), ran.err
+
+    path.parent.mkdir(parents=True)
+    _broken(path)
+    noted()
+    ran = command("jobs", "list")
+    assert (1, True) == (ran.code, "not a database" in ran.err)
+    path.unlink()
+    Ledger().begin(begun())
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("begin exclusive")
+        noted()
+    monkeypatch.setenv("FORETELL_STATE", "/dev/null/state")
+    noted()
+    monkeypatch.setenv("FORETELL_STATE", str(Path.cwd() / "mine"))
+    assert 0 == command(*PREDICT).code
+    assert Path("mine/jobs.sqlite").exists()

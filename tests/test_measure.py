@@ -70,6 +70,7 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert batch.rows_per_s == pytest.approx(batch.rows / batch.seconds)
     assert 1 <= len(batch.windows) <= 3
     assert min(batch.cpu_s_start, batch.start_s, batch.first_row_s, batch.peak, server.idle, server.ready_s) > 0
+    assert {"reading", "predicting", "writing"} == batch.stages.keys() and min(batch.stages.values()) > 0
     assert server.peak >= server.idle > 10 << 20
     assert server.search and not server.slo_given
     assert search.derived_slo(found.single) == server.slo_p99

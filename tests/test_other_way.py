@@ -1,10 +1,19 @@
 """A line of advice where one way is used for the other's job."""
 
+import contextlib
+import os
+import pty
+import subprocess
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
+from conftest import COMMAND, PATIENCE
 from foretell.compare.other_way import Counted, Streak, by_handfuls
+from foretell.ledger.entry import FINISHED, Begun
+from foretell.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,38 @@ def test_jobs_by_handfuls_are_told_with_their_cost(uses: list[Used], told: str |
     """Five jobs of at most a hundred rows within an hour, the last one too; what a row of theirs took."""
     found = by_handfuls(uses)
     assert found == told if told is None else str(found).startswith(told)
+
+
+def predicted_on_a_terminal() -> str:
+    """What a prediction of three rows writes on stderr, which is a terminal."""
+    above, below = pty.openpty()
+    command = [*COMMAND, "models", "predict", "-m", "models:/my-model/Production", "-i", "few.csv", "-o", "out.csv"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=below, timeout=PATIENCE, check=True)
+    os.close(below)
+    said = b""
+    with contextlib.suppress(OSError):  # At its end a terminal without a process is an error.
+        while got := os.read(above, 4096):
+            said += got
+    os.close(above)
+    return said.decode()
+
+
+def test_predict_speaks_up_on_a_terminal_once_a_day() -> None:
+    """The fifth job of a handful within an hour tells what such jobs cost; the sixth does not tell again."""
+    subprocess.run([*COMMAND, "demo"], capture_output=True, timeout=PATIENCE, check=True)
+    Path("few.csv").write_text("".join(Path("batch_input.csv").read_text().splitlines(keepends=True)[:4]))
+    assert "jobs within an hour" not in predicted_on_a_terminal()
+    ledger = Ledger()
+    (first,) = ledger.entries()
+    for _ in range(3):
+        begun = Begun("x", "/", (), (), "m", "m", first.begun.digest, "few.csv", "", time.time())
+        ledger.end(ledger.begin(begun), FINISHED, rows=3, seconds=1.0)
+    said = predicted_on_a_terminal()
+    assert "note: 5 jobs within an hour predicted 15 rows in" in said
+    assert (
+        "foretell models serve -m models:/my-model/Production; what that saves, tells: foretell models compare" in said
+    )
+    assert "jobs within an hour" not in predicted_on_a_terminal()
 
 
 START = Counted(at=100.0, requests=0, rows=4096, calls=1, alone=0, waited=0.0, computed=0.1, connections=1)

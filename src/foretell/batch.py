@@ -1,13 +1,16 @@
 """What goes through the predictor: Batch (rows in) and Answers (rows out)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 
+Tuples = list[tuple[Any, ...]]
+
+_new = object.__new__
 _MAX_FLAT = 64
 """So many values a row are a column each; more are one nested cell."""
 
@@ -19,18 +22,40 @@ class Batch:
     (rows, columns), where they are scalars of one numeric dtype. Whichever of the two was not given is made on demand.
     """
 
-    __slots__ = ("_columns", "_matrix", "rows")
+    __slots__ = ("_build", "_columns", "_matrix", "_tuples", "rows")
+    _build: "Callable[[Tuples], Batch]"
+    _tuples: Tuples | None
 
     def __init__(self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None) -> None:
         self.rows = rows
         self._columns = columns
         self._matrix = matrix
+        self._tuples = None
+
+    @staticmethod
+    def later(tuples: Tuples, build: "Callable[[Tuples], Batch]") -> "Batch":
+        """Rows of scalars as Python tuples, of which build makes arrays on demand: of many such batches that are joined
+        in one go. It must not fail."""
+        batch = _new(Batch)
+        batch.rows = len(tuples)
+        batch._columns = batch._matrix = None
+        batch._tuples = tuples
+        batch._build = build
+        return batch
 
     def __len__(self) -> int:
         return self.rows
 
+    def settled(self) -> "Batch":
+        """The same, its arrays made."""
+        if self._tuples is not None:
+            self._settle(self._tuples)
+        return self
+
     @property
     def columns(self) -> list[np.ndarray]:
+        if self._tuples is not None:
+            self._settle(self._tuples)
         if self._columns is None:
             self._columns = list(self.matrix.T)
         return self._columns
@@ -38,10 +63,14 @@ class Batch:
     @property
     def uniform(self) -> bool:
         """Whether the rows are there as one matrix already."""
+        if self._tuples is not None:
+            self._settle(self._tuples)
         return self._matrix is not None
 
     @property
     def matrix(self) -> np.ndarray:
+        if self._tuples is not None:
+            self._settle(self._tuples)
         if self._matrix is None:
             self._matrix = _stack(self.columns, self.rows)
         return self._matrix
@@ -49,10 +78,14 @@ class Batch:
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of a row's tensors; batches of one signature can be joined where these are equal."""
-        return tuple(column.shape[1:] for column in self._columns or () if column.ndim > 1)
+        if self._columns is None:
+            return ()
+        return tuple(column.shape[1:] for column in self._columns if column.ndim > 1)
 
     def __getitem__(self, rows: slice) -> "Batch":
         start, stop, _ = rows.indices(self.rows)
+        if self._tuples is not None:
+            return Batch.later(self._tuples[rows], self._build)
         if self._matrix is not None:
             return Batch(stop - start, matrix=self._matrix[rows])
         return Batch(stop - start, [column[rows] for column in self.columns])
@@ -62,8 +95,11 @@ class Batch:
         """The rows of all batches, which have the same columns and shapes, in order."""
         if len(batches) == 1:
             return batches[0]
+        tuples = [batch._tuples for batch in batches]
+        if None not in tuples:
+            return Batch.later(list(itertools.chain.from_iterable(tuples)), batches[0]._build)  # type: ignore[arg-type]
         rows = sum(batch.rows for batch in batches)
-        if all(batch._matrix is not None for batch in batches):
+        if all(batch.uniform for batch in batches):
             return Batch(rows, matrix=np.concatenate([batch.matrix for batch in batches]))
         return Batch(rows, [np.concatenate(parts) for parts in zip(*(b.columns for b in batches), strict=True)])
 
@@ -78,6 +114,10 @@ class Batch:
         """The batch with its last row repeated up to rows."""
         last = self[self.rows - 1 :]
         return Batch.concat([self, *[last] * (rows - self.rows)]) if rows > self.rows else self
+
+    def _settle(self, tuples: Tuples) -> None:
+        built = self._build(tuples)
+        self._columns, self._matrix, self._tuples = built._columns, built._matrix, None
 
 
 def _stack(columns: list[np.ndarray], rows: int) -> np.ndarray:

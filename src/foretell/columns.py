@@ -1,6 +1,8 @@
 """Whole columns of cells as arrays: from text, from Arrow, from checked cells. The same values and the same refusals
 as the cell grammar's."""
 
+import functools
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,6 +33,27 @@ def build(values: Iterable[Any], column: Column) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.array(cells, "float64").astype(column.cell.dtype)
     return np.array(cells, column.cell.dtype)
+
+
+def matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray | None:
+    """Checked rows of numbers as one array, shape (rows, columns), nulls as NaN; None where one overflows the dtype."""
+    if dtype == "float64" and len(rows) > 1:
+        pack = _packer(len(rows[0]))
+        try:
+            return np.frombuffer(bytearray().join([pack(*row) for row in rows])).reshape(len(rows), -1)
+        except struct.error:
+            pass  # a null
+    if dtype[0] != "f" or dtype == "float64":
+        return np.array(rows, dtype)
+    with np.errstate(over="ignore"):
+        whole = np.array(rows, "float64").astype(dtype)
+    return None if np.isinf(whole).any() else whole
+
+
+@functools.cache
+def _packer(columns: int) -> Callable[..., bytes]:
+    """Packs a row of doubles: many become an array so in a third of the time that numpy takes to look into tuples."""
+    return struct.Struct(f"{columns}d").pack
 
 
 def from_texts(values: pa.Array, column: Column, at: int, rules: TextRules) -> np.ndarray:

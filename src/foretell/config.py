@@ -51,6 +51,20 @@ SETTINGS = {
         ("FORETELL_STATE",),
     ),
     "keep_jobs": Setting(1000, "Jobs that the ledger keeps; the oldest are forgotten.", ("FORETELL_KEEP_JOBS",)),
+    "follow": Setting(
+        False, "Serve what a stage, an alias or latest means later, too, as soon as it does.", ("FORETELL_FOLLOW",)
+    ),
+    "poll_seconds": Setting(
+        15.0,
+        "Seconds between two looks for a newer version, of what is no fixed version; 0 for none.",
+        ("FORETELL_POLL_SECONDS",),
+    ),
+    "load_timeout": Setting(
+        300.0, "Seconds that another version may take to load, before it is given up.", ("FORETELL_LOAD_TIMEOUT",)
+    ),
+    "allow_signature_change": Setting(
+        False, "Let another version take or give something else.", ("FORETELL_ALLOW_SIGNATURE_CHANGE",)
+    ),
     "host": Setting(
         None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")
     ),

@@ -23,6 +23,26 @@ def memory(root: Path = _ROOT, own: Path = _OWN) -> int:
     return int(min([there, *limits]))
 
 
+def free_memory(root: Path = _ROOT, own: Path = _OWN, told: Path = Path("/proc/meminfo")) -> int:
+    """How many bytes it may still fill: what is available on the machine, or less where a container's limit is nearer.
+    Pages of files that nobody has used lately count as free."""
+    found = [memory(root, own)]
+    try:
+        lines = dict(line.split(":", 1) for line in told.read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) << 10)
+    except (OSError, KeyError, ValueError):
+        pass
+    for folder in _folders(root, own, "memory"):
+        for most, now, old in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, used = _number(folder / most), _number(folder / now)
+            if limit and used is not None:
+                found.append(limit - used + _counted(folder / "memory.stat", old))
+    return max(0, min(found))
+
+
 def _folders(root: Path, own: Path, controller: str) -> list[Path]:
     """The process's cgroups that may limit it, from its own up to the root; a container often sees only the root."""
     try:
@@ -46,6 +66,15 @@ def _quota(folder: Path) -> float | None:
     except (OSError, ValueError):
         quota, period = str(_number(folder / "cpu.cfs_quota_us")), str(_number(folder / "cpu.cfs_period_us"))
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) and int(quota) else None
+
+
+def _counted(file: Path, name: str) -> int:
+    """A line's number in a file of names and numbers; 0 where there is none."""
+    try:
+        pairs = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+        return int(pairs.get(name, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def _number(file: Path) -> int | None:

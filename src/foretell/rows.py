@@ -13,7 +13,7 @@ import numpy as np
 
 from foretell.batch import Batch
 from foretell.cells import Column, Refused, from_value, show
-from foretell.columns import build
+from foretell.columns import build, matrix
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, has_colons, json_type, object_lines, record_type
 from foretell.signature import Signature, check_names, listed, nearest
@@ -41,6 +41,8 @@ class RowDecoder:
         self._tensors = cells if not signature.tabular else []
         self._alone = cells[0] if alone else None
         self._simple = not any(column.cell.kind in ("datetime", "binary") for column in signature.inputs)
+        narrow = any(column.cell.kind == "float" and column.type != "double" for column in signature.inputs)
+        self._sure = self._simple and signature.tabular and not narrow
 
     def rows(self, raw: Raw) -> Batch:
         """A JSON array of rows, each an array in column order, an object by name, or a bare cell for one column."""
@@ -127,6 +129,8 @@ class RowDecoder:
 
     def tuples(self, rows: list[tuple[Any, ...]]) -> Batch | None:
         """Rows that were decoded as `row`, the type of one in JSON; None where only the other ways can tell."""
+        if self._sure and rows:
+            return Batch.later(rows, self._from_tuples)
         try:
             return self._from_tuples(rows)
         except _Odd:
@@ -167,7 +171,9 @@ class RowDecoder:
         if not rows:
             raise _Odd
         if self._dtype is not None:
-            return Batch(len(rows), matrix=_matrix(rows, self._dtype))
+            if (together := matrix(rows, self._dtype)) is None:
+                raise _Odd
+            return Batch(len(rows), matrix=together)
         if not self._simple or not rows:
             raise _Odd
         return self._built(list(zip(*rows, strict=True)))
@@ -243,16 +249,6 @@ def place_in_json(path: str, error: CellWrong, signature: Signature, named: bool
         if not named and signature.named:
             place += f" ({name})"
     return error.at(place)
-
-
-def _matrix(rows: list[tuple[Any, ...]], dtype: str) -> np.ndarray:
-    if dtype[0] != "f" or dtype == "float64":
-        return np.array(rows, dtype)
-    with np.errstate(over="ignore"):
-        matrix = np.array(rows, "float64").astype(dtype)
-    if np.isinf(matrix).any():
-        raise _Odd
-    return matrix
 
 
 class _Odd(Exception):

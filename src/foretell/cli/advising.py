@@ -5,7 +5,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foretell.cli.registry import say
 from foretell.compare.other_way import RECENT, Counted, Streak, by_handfuls
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
     from foretell.serve.door import Door
 
 
-def advise_job(ledger: "Ledger", digest: str, given: dict[str, Any]) -> None:
+def advise_job(ledger: "Ledger", digest: str, uri: str) -> None:
     """After a job: if the model is predicted with by handfuls, what that costs, and what else there is."""
     if not sys.stderr.isatty():
         return
     with contextlib.suppress(LedgerError):
         told = by_handfuls(ledger.recent(digest, time.time() - RECENT))
-        if told is not None and _first_today("predict"):
-            uri = shlex.quote(without_secrets(given["model_uri"]))
-            say(f"{told}. A server keeps the model loaded: foretell models serve -m {uri}; {_compare(uri)}")
+        if told is not None and _first_today("predict", ledger.path.parent):
+            quoted = shlex.quote(without_secrets(uri))
+            say(f"{told}. A server keeps the model loaded: foretell models serve -m {quoted}; {_compare(quoted)}")
 
 
 def advising(uri: str) -> "Callable[[Door], None] | None":
@@ -38,7 +39,7 @@ def advising(uri: str) -> "Callable[[Door], None] | None":
 
     def look(door: "Door") -> None:
         told = streak.look(_counted(door))
-        if told is not None and _first_today("serve"):
+        if told is not None and _first_today("serve", state_home()):
             say(f"{told}. If they come from a file: foretell models predict -m {quoted} -i FILE; {_compare(quoted)}")
 
     return look
@@ -62,9 +63,9 @@ def _counted(door: "Door") -> Counted:
     )
 
 
-def _first_today(kind: str) -> bool:
+def _first_today(kind: str, folder: Path) -> bool:
     """Whether this was not said within a day, which it then is. Where that cannot be noted it is never said."""
-    mark = state_home() / f"advised-{kind}"
+    mark = folder / f"advised-{kind}"
     with contextlib.suppress(OSError):
         try:
             if time.time() - mark.stat().st_mtime < DAY:

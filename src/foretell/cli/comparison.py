@@ -139,14 +139,14 @@ def _meets(way: Way) -> Text:
 
 def _facts(measured: Measured, advice: Advice) -> list[tuple[str, str]]:
     made, server, alone = measured.offline, measured.server, measured.single.latency
-    least = "at least " if server.at_least else ""
+    rate = f"{'at least ' * server.at_least}{units.rate(server.capacity)}" if server.capacity else "no rate keeps"
     p99 = "" if alone.p99 is None else f", p99 {units.seconds(alone.p99)}"
     p50 = "too few requests" if alone.p50 is None else f"p50 {units.seconds(alone.p50)}{p99}"
     same = measured.parity
     kept = f"{bound_name(measured)} within {units.seconds(server.slo_p99)}"
     found = [
         ("batch", f"{units.count(made.rows_per_s)} rows/s, starts in {units.seconds(made.start_s)}"),
-        ("real time", f"{least}{units.rate(server.capacity)}, {kept}; one client {p50}"),
+        ("real time", f"{rate}{', ' if server.capacity else ' '}{kept}; one client {p50}"),
         (
             "answers",
             f"equal to the bit on {same.equal:,} of {same.rows:,} rows"

@@ -1,5 +1,6 @@
 """What a job is called when nobody says it, and the command line by which it can be run again."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def undated(text: str) -> str:
 
 
 def _place(path: str, nothing: str) -> str:
-    text = nothing if path == STDIN else undated(str(Path(path).absolute()))
+    text = nothing if path == STDIN else undated(os.path.normpath(Path(path).absolute()))
     return text if text.isprintable() else ascii(text)
 
 
@@ -59,7 +60,7 @@ def _model(uri: str) -> str:
         return of_run[1]
     if "://" in uri or uri.startswith("mlflow-artifacts:"):
         return without_secrets(uri)
-    return undated(str(Path(uri).absolute()))
+    return undated(os.path.normpath(Path(uri).absolute()))
 
 
 def command_line(given: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -147,6 +147,8 @@ class Note:
             raise UsageError("--guard keeps an older output where it is, and stdout has none", "Give a file: -o")
         last = self._tried(lambda: self.ledger.last(self.name))
         report = None if last is None else decoded(last.report)
+        if self._broken:
+            return None
         if last is None or report is None:
             say(f"--guard has nothing to compare with yet: no earlier job is named {self.name!r}")
             return None

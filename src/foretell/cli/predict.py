@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretell.cells import NULLS, TextRules
+from foretell.cli.advising import advise_job
 from foretell.cli.destination import ENDINGS, Destination, destination
 from foretell.cli.main import own_stdout
 from foretell.cli.noting import Note, noted, noting_options, report_path, summary
@@ -151,6 +152,7 @@ def predict(**given: Any) -> None:
     if target != STDIN:
         click.echo(f"Prediction completed successfully. Output saved to {target}")
     click.echo(summary(note.tally, label, given), err=True)
+    advise_job(note.ledger, found.resolved.digest, given["model_uri"])
 
 
 def _run(

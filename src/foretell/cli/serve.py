@@ -23,18 +23,23 @@ from foretell.cli.watching import watching_options, witnesses_of
 from foretell.config import ENGINES, LOOPS
 from foretell.errors import ForetellError, UsageError
 from foretell.predictor import Found
-from foretell.serve import workers as workers_
+from foretell.registry.resolve import moves
 from foretell.serve.absent import Absent
 from foretell.serve.access_log import FORMATS
 from foretell.serve.board import Board
+from foretell.serve.channel import Parent
 from foretell.serve.console import curl
 from foretell.serve.counts import Counts
 from foretell.serve.door import INVOCATIONS, Door
+from foretell.serve.generations import Generations
 from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
-from foretell.serve.sockets import address, bind
-from foretell.serve.wanted import Wanted, keep_trust
+from foretell.serve.sockets import address, bind, inherited
+from foretell.serve.standing import Version
+from foretell.serve.swapper import Manners
+from foretell.serve.wanted import Wanted, brings_code, keep_trust
+from foretell.serve.workers import Supervisor
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0
@@ -63,6 +68,10 @@ _SHARE_OF_MEMORY = 4
 @option("write_timeout", type=_POSITIVE)
 @option("keep_alive", type=_POSITIVE)
 @option("drain_delay", type=click.FloatRange(min=0))
+@option("follow", is_flag=True)
+@option("poll_seconds", type=click.FloatRange(min=0))
+@option("load_timeout", type=_POSITIVE)
+@option("allow_signature_change", is_flag=True)
 @safety_options
 @option("loop", type=click.Choice(LOOPS))
 @option("access_log", type=click.Choice(["all", "errors", "none"]))
@@ -90,10 +99,9 @@ def serve(**given: Any) -> None:
         given["drain_delay"] = 0.0 if is_loopback(sockets) else _DRAIN_DELAY
     given["beside"] = len(beside)
     sockets += beside
-    if given["workers"] > 1:
-        command = _worker_command(wanted, first, given)
-        supervisor = workers_.Supervisor(command, sockets, given["workers"], given["drain_delay"])
-        sys.exit(supervisor.run(lambda example: _announce(list(wanted), given, sockets, example, sys.stdout)))
+    given["supervised"] = given["workers"] > 1 or _brings_code(wanted, first)
+    if given["supervised"]:
+        sys.exit(_supervise(wanted, first, given, sockets))
     with own_stdout() as stdout:
         started = partial(_announce, list(wanted), given, sockets, stdout=stdout)
         _run(wanted, first, given, sockets, started)
@@ -102,18 +110,18 @@ def serve(**given: Any) -> None:
 @click.command(name="serve-worker", hidden=True)
 @click.argument("settings")
 @click.argument("listeners")
-@click.argument("ready", type=int)
+@click.argument("channel", type=int)
 @click.argument("alive", type=int)
 @click.argument("board", type=int)
 @click.argument("slot", type=int)
-def worker(settings: str, listeners: str, ready: int, alive: int, board: int, slot: int) -> None:
+def worker(settings: str, listeners: str, channel: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
     given = json.loads(settings)
     wanted = {one["name"]: msgspec.convert(one, Wanted) for one in given["models"]}
-    sockets, accepting = workers_.inherited(listeners, ready, alive)
+    parent = Parent(channel, alive)
     with own_stdout():
         first = {name: one.find for name, one in wanted.items()}
-        _run(wanted, first, given, sockets, accepting, Counts(Board(board), slot))
+        _run(wanted, first, given, inherited(listeners), parent.accepting, Counts(Board(board), slot), parent)
 
 
 def _first(wanted: dict[str, Wanted], given: dict[str, Any]) -> dict[str, Callable[[], Found]]:
@@ -147,19 +155,48 @@ def _again(result: Found | ForetellError) -> Found:
     return result
 
 
-def _worker_command(
-    wanted: dict[str, Wanted], first: dict[str, Callable[[], Found]], given: dict[str, Any]
-) -> list[str]:
-    """The same models for every worker: the versions that were resolved, and their digests if they are trusted."""
-    models = []
-    for name, one in wanted.items():
-        found = _found(first[name], fatal=len(wanted) == 1)
+def _supervise(
+    wanted: dict[str, Wanted],
+    first: dict[str, Callable[[], Found]],
+    given: dict[str, Any],
+    sockets: list[socket.socket],
+) -> int:
+    """Runs workers until a signal. All serve the versions that were resolved here."""
+    targets = {}
+    for name, find in list(first.items()):
+        found = _found(find, fatal=len(wanted) == 1)
+        first[name] = partial(_again, found)
         if not isinstance(found, ForetellError):
             keep_trust(found)
-            one = replace(one, uri=found.resolved.pinned)
-        models.append(msgspec.to_builtins(replace(one, registry=one.registry or chosen(one.uri))))
-    settings = {**given, "models": models}
-    return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
+            targets[name] = Version.of(found)
+
+    def command(targets: Mapping[str, Version]) -> list[str]:
+        models = [replace(one, uri=targets[name].uri if name in targets else one.uri) for name, one in wanted.items()]
+        named = [replace(one, registry=one.registry or chosen(one.uri)) for one in models]
+        settings = {**given, "models": msgspec.to_builtins(named)}
+        return [sys.executable, "-P", "-m", "foretell", "models", "serve-worker", json.dumps(settings)]
+
+    supervisor = Supervisor(command(targets), sockets, given["workers"], given["drain_delay"])
+    poll = given["poll_seconds"]
+    changes = Generations(wanted, first, supervisor, command, _manners(given), say, poll=poll)
+    supervisor.ask = changes.ask
+    changes.start()
+    return supervisor.run(lambda example: _announce(list(wanted), given, sockets, example, sys.stdout))
+
+
+def _brings_code(wanted: dict[str, Wanted], first: dict[str, Callable[[], Found]]) -> bool:
+    """Whether versions with code of their own are followed: each needs a process that knew no other."""
+    for name, one in wanted.items():
+        if one.follow and moves(one.uri):
+            found = _found(first[name], fatal=len(wanted) == 1)
+            first[name] = partial(_again, found)
+            if not isinstance(found, ForetellError) and brings_code(found):
+                return True
+    return False
+
+
+def _manners(given: dict[str, Any]) -> Manners:
+    return Manners(given["load_timeout"], given["allow_signature_change"])
 
 
 def _run(
@@ -169,12 +206,13 @@ def _run(
     sockets: list[socket.socket],
     accepting: Callable[[str], None],
     counts: Counts | None = None,
+    parent: Parent | None = None,
 ) -> None:
     """Serves the models in this process. sockets: of the port, then of that for administration. accepting: called with
     an example request once it can be sent."""
     ports = entrances(*_ports(given, sockets), safety_of(given))
     where = address(sockets, secure=bool(given["tls_cert"]))
-    several = given["workers"] > 1
+    several = given["supervised"]
     manner = Manner(
         given["access_log"],
         given["access_log_format"],
@@ -182,6 +220,8 @@ def _run(
         given["loop"],
         replaceable=several,
         early=not several,
+        poll=0.0 if several else given["poll_seconds"],
+        change=_manners(given),
     )
     witnesses = witnesses_of(given)
     run(
@@ -193,6 +233,7 @@ def _run(
         lambda door: accepting(_example(door, where)),
         counts,
         witnesses,
+        parent,
         say,
         advising(next(iter(wanted.values())).uri),
     )

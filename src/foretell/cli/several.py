@@ -46,7 +46,7 @@ def several_options(function: Decorated) -> Decorated:
 
 def wanted_models(given: dict[str, Any]) -> dict[str, Wanted]:
     """The models that the options name, by name, in order. Raises UsageError."""
-    shared = {name: given[name] for name in ("registry", "engine", "trust")}
+    shared = {name: given[name] for name in ("registry", "engine", "trust", "follow")}
     models = _read(Path(given["config"]), shared) if given["config"] else []
     for said in given["model_uri"]:
         name, uri = _named(said)
@@ -197,5 +197,6 @@ _KEYS = {
     "max_batch_size": _number(1, whole=True),
     "max_queue_delay_ms": _number(0, whole=False),
     "max_queue": _number(1, whole=True),
+    "follow": lambda value: "" if isinstance(value, bool) else "neither true nor false",
 }
 """What a model may have in the file, and what tells what is wrong with it."""

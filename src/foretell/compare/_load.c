@@ -328,7 +328,7 @@ static void wait_for_events(Load *load, int64_t next)
 {
     struct epoll_event events[EVENTS];
     const int64_t left = next - elapsed(load);
-    if (left > SPIN && next != load->armed) {
+    if (left > SPIN && (!load->armed || next < load->armed)) { /* one that rings too early does no harm */
         const int64_t at = load->start + next - SPIN;
         const struct itimerspec when = {{0, 0}, {at / SECOND, at % SECOND}};
         timerfd_settime(load->timer, TFD_TIMER_ABSTIME, &when, NULL);

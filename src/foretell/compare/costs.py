@@ -96,9 +96,10 @@ def capacity(measured: Measured, slo: float) -> float:
         return server.capacity
     best = 0.0
     for step in steps(measured):
-        if step.failed or step.latency.p99 is None or step.latency.p99 > slo or step.limited:
+        late = tail(step.latency, server.quantile)
+        if late is not None and (late > slo or step.failed):
             break
-        best = step.done
+        best = best if late is None else step.done
     return best if slo < server.slo_p99 else max(best, server.capacity)
 
 

@@ -115,8 +115,8 @@ def _single(alone: Single, server: Server, name: str) -> list[tuple[str, str]]:
         ("memory at rest", units.size(server.idle)),
         ("peak memory", units.size(server.peak)),
     ]
-    least = "at least " if server.at_least else ""
-    return [*told, (f"keeps {name} within {units.seconds(server.slo_p99)}", f"{least}{units.rate(server.capacity)}")]
+    rate = f"{'at least ' * server.at_least}{units.rate(server.capacity)}" if server.capacity else "no rate"
+    return [*told, (f"keeps {name} within {units.seconds(server.slo_p99)}", rate)]
 
 
 def _quantiles(p50: float | None, p99: float | None, p999: float | None) -> list[tuple[str, float | None]]:

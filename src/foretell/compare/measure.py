@@ -35,12 +35,14 @@ from foretell.predictor import Found
 WEIGHTS = {"offline": 36, "single": 7, "search": 28, "curve": 21, "parity": 8}
 """How the time that is left is shared among the trials that are left."""
 
-_COMPILING = 0.25
-_STARTS = 5
-"""Times that the model is loaded at least: for the sample, its answers, one row, a pass, and the server."""
+_COMPILING = 0.2
+_STARTS = 4
+"""Times that the model is loaded at least: for the sample, its answers, a pass, and the server."""
+_SPARE = 1.5
 _LEAST_SHARE = 0.25
 _BUSY = 0.1
 _ASKED = 0.99
+_LEAST_PASS = 0.5
 
 
 class Clock:
@@ -77,7 +79,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
     with _tidy() as folder:
         found, model = _settled(asked, folder, clock, say)
         say("reading the input", clock.gone)
-        began = time.perf_counter()
+        began, start = time.perf_counter(), 0.0
         try:
             sample = take(model, asked.input, folder, clock.end)
             start = time.perf_counter() - began
@@ -89,7 +91,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         except OutOfTime as error:
             raise UsageError(
                 f"{asked.budget:g} s are too short to compare: {error.message}",
-                f"Give it more: --budget {max(2 * asked.budget, 2 * _STARTS * (time.perf_counter() - began)):.0f}s",
+                f"Give it more: --budget {max(2 * asked.budget, 2 * _STARTS * start):.0f}s",
             ) from error
     resolved = found.resolved
     return Measured(
@@ -135,7 +137,7 @@ def _offline(jobs: Jobs, sample: Sample, folder: Path, clock: Clock, start: floa
     say("batch: the first rows", clock.gone)
     known = jobs.answers(len(sample.requests), folder / "answers.jsonl")
     say("batch: the whole input", clock.gone)
-    return offline(jobs, sample, known, clock.until("offline", start))
+    return offline(jobs, sample, known, clock.until("offline", _SPARE * start))
 
 
 def _server(
@@ -181,6 +183,8 @@ def _notes(asked: Asked, batch: Offline, server: Server, before: tuple[float, fl
     elif not batch.stable:
         low, high = min(batch.windows), max(batch.windows)
         notes.append(f"Batch is not steady: its passes did {low:,.0f} to {high:,.0f} rows a second.")
+    if batch.seconds < _LEAST_PASS * len(batch.windows):
+        notes.append("Batch was measured on few rows, as the time was short: a long job may do more rows a second.")
     if not server.capacity:
         notes.append(f"No rate kept p99 within {server.slo_p99 * 1000:g} ms; the curve is of what it answers at most.")
     elif server.quantile < _ASKED:

@@ -52,11 +52,12 @@ class Quantiles(msgspec.Struct, frozen=True):
 
 
 class Offline(msgspec.Struct, frozen=True):
-    """The job, on the user's file, looped to be long enough.
+    """The job, on the user's file, looped to be long enough: some passes, each a job of its own.
 
-    seconds: from its first byte to the output in place, without start_s, which is the process's start until then.
-    first_row_s: from the process's start until a file of one row is predicted. windows: rows a second in the last three
-    windows. stages: seconds of all threads by reading, predicting, writing. peak: resident memory.
+    rows, loops, seconds: of those passes together. A job of n rows takes start_s + n / rows_per_s: start_s is what it
+    takes whatever its rows, from its process's start, and does not count in seconds, nor cpu_s_start, a job's, in
+    cpu_s. first_row_s: from a process's start until a file of one row is predicted. windows: rows a second in the last
+    three passes. stages: seconds of all threads by reading, predicting, writing. peak: resident memory.
     """
 
     rows: int

@@ -1,8 +1,8 @@
 """The offline trial: the real job, as a process, on the user's input made long enough; each pass of it is a window."""
 
-import re
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,23 +14,30 @@ from foretell.compare.measured import Offline
 from foretell.compare.quantiles import stable
 from foretell.compare.sample import Sample
 from foretell.errors import ForetellError
+from foretell.job.report import decoded
 
 PASSES = 3
-_GROWTH = 20
-_FILL = 0.85
-"""Of the time that is left, this share is planned: no pass takes just as long as the last one promised."""
+_MARGIN = 0.5
+"""Of a pass: room for one that takes longer than the last one promised."""
+_ALIKE = 1.5
+"""Passes are windows of one measurement where they have about as many rows: a longer one begins another, as few rows
+are done at another rate than many."""
+_FASTER = 4
+_CLEARLY = 3
+_MOST_FIXED = 0.75
 _SHORT = 0.15
-_TICK = 0.01
-_SAID = re.compile(r"^([\d,]+) rows? in ([\d.]+) s \(", re.MULTILINE)
+_ROOMY = 6
+_TICK = 1e-4
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One job. seconds: that it worked; start: until it did."""
+    """One job. seconds: from its first byte to the output in place; start: all others. peak: bytes of memory."""
 
     rows: int
     seconds: float
     start: float
+    peak: int
     ended: Ended
     stages: dict[str, float]
 
@@ -67,66 +74,96 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, looped: Looped, output: Path, *options: str, keep: bool = False) -> Pass:
+        told = self._folder / "report.json"
         command = ["models", "predict", *self._model.flags, "-i", looped.path, "-o", str(output), "--resume", "never"]
+        command += ["--report", str(told), "--no-hashes", *options]
         try:
-            ended = ran([*command, *options], self._model.environment, self._end)
+            ended = ran(command, self._model.environment, self._end)
         finally:
             if not keep:
                 output.unlink(missing_ok=True)
-        told = _SAID.search(ended.said)
-        if told is None:
-            raise ForetellError(f"a job did not say how long it took: {ended.said[-200:]}")
-        seconds = max(float(told[2]), _TICK)
-        return Pass(int(told[1].replace(",", "")), seconds, max(0.0, ended.seconds - seconds), ended, {})
+        report = decoded(told.read_bytes())
+        if report is None:
+            raise ForetellError("a job's report cannot be read")
+        times = report.times
+        seconds = max(times.job, _TICK)
+        stages = {"reading": times.reading, "predicting": times.predicting, "writing": times.writing}
+        peak = max(report.memory.peak, ended.peak)
+        return Pass(report.counts.rows, seconds, max(0.0, ended.seconds - seconds), peak, ended, stages)
 
 
 def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
-    """The trial. known: a job on some rows, which tells how many can be done. until: when it should be over."""
-    first = jobs.of_rows(1)
+    """The trial. known: a job on some rows, which tells how many can be done at least, and stands for one on a single
+    row where a start takes too long. until: when it should be over."""
+    roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
+    first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
-    last = known
+    shorter, before, last, rows = [first, known], first, known, 0
     while not passes or _goes_on(passes, until):
-        todo = max(1, PASSES - len(passes))
-        span = (until - time.perf_counter()) / todo * _FILL - last.start
-        wanted = round(last.rows / last.seconds * max(span, _SHORT))
-        rows = max(1, min(wanted, _GROWTH * last.rows))
+        span = (until - time.perf_counter()) / (max(1, PASSES - len(passes)) + _MARGIN) - last.start
+        if not rows or last.seconds < span / 2:
+            rows = max(1, round(_rate(before, last) * max(span, _SHORT)))
         try:
-            last = jobs.of_rows(rows)
+            before, last = last, jobs.of_rows(rows)
         except OutOfTime:
             if not passes:
                 raise
             break
-        warming = not passes and rows < wanted and last.seconds < span / PASSES
-        passes += [] if warming and until - time.perf_counter() > PASSES * last.ended.seconds else [last]
-    return _told(first, passes[-PASSES:], sample)
+        if passes and last.rows > _ALIKE * passes[-1].rows:
+            shorter += passes
+            passes = []
+        passes.append(last)
+    return _told(first, passes[-PASSES:], shorter, sample)
+
+
+def _rate(before: Pass, last: Pass) -> float:
+    """Rows a second that a longer job is expected to do: by what more rows cost more, as every job costs something."""
+    mean = last.rows / last.seconds
+    rows, seconds = last.rows - before.rows, last.seconds - before.seconds
+    return min(max(mean, rows / seconds), _FASTER * mean) if rows > 0 and seconds > 0 else mean
 
 
 def _goes_on(passes: list[Pass], until: float) -> bool:
     """Whether another pass is of use, and there is time for one like the last."""
     if len(passes) >= PASSES and stable([one.rows / one.seconds for one in passes]):
         return False
-    return time.perf_counter() + min(passes[-1].ended.seconds, passes[-1].start * 2 + _SHORT) < until
+    return time.perf_counter() + passes[-1].ended.seconds < until
 
 
-def _told(first: Pass, passes: list[Pass], sample: Sample) -> Offline:
-    rows, seconds = sum(one.rows for one in passes), sum(one.seconds for one in passes)
-    windows = [one.rows / one.seconds for one in passes]
-    cpu_s = sum(max(0.0, one.ended.cpu_s - first.ended.cpu_s) for one in passes)
-    stages = {name: sum(one.stages.get(name, 0.0) for one in passes) for name in passes[0].stages}
+def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) -> Offline:
+    """What a job takes is a fixed part and one that grows with its rows, told apart by shorter jobs: besides the start,
+    the first call of a library and the first of many threads take their time too."""
+    rows = sum(one.rows for one in passes)
+    count = len(passes)
+    fixed = _fixed(passes, shorter, lambda one: one.seconds)
+    fixed_cpu = _fixed(passes, shorter, lambda one: one.ended.cpu_s)
+    seconds = [one.seconds - fixed for one in passes]
+    windows = [one.rows / each for one, each in zip(passes, seconds, strict=True)]
+    stages = {name: sum(one.stages[name] for one in passes) for name in passes[0].stages}
     return Offline(
         rows=rows,
         loops=max(1, round(rows / sample.rows)),
-        seconds=seconds,
-        start_s=median(one.start for one in passes),
+        seconds=sum(seconds),
+        start_s=median(one.start for one in passes) + fixed,
         first_row_s=first.ended.seconds,
-        rows_per_s=rows / seconds,
+        rows_per_s=rows / sum(seconds),
         windows=windows,
         stable=stable(windows),
-        cpu_s=cpu_s,
-        cpu_s_start=first.ended.cpu_s,
-        peak=max(one.ended.peak for one in passes),
+        cpu_s=max(0.0, sum(one.ended.cpu_s for one in passes) - count * fixed_cpu),
+        cpu_s_start=fixed_cpu,
+        peak=max(one.peak for one in passes),
         stages=stages,
     )
+
+
+def _fixed(passes: list[Pass], shorter: list[Pass], of: Callable[[Pass], float]) -> float:
+    """What such a job takes whatever its rows, by the longest of the clearly shorter ones."""
+    rows, whole = passes[0].rows, median(map(of, passes))
+    one = max((one for one in shorter if one.rows * _CLEARLY <= rows), key=lambda one: one.rows, default=None)
+    if one is None:
+        return 0.0
+    found = of(one) - (whole - of(one)) * one.rows / (rows - one.rows)
+    return min(max(0.0, found), min(map(of, passes)) * _MOST_FIXED)
 
 
 def _suffix(path: str) -> str:

@@ -147,9 +147,12 @@ def _charts(measured: Measured, advice: Advice, ends: Sequence[float]) -> str:
         found.append(("Cost over freshness", _even_told(advice), charts.freshness(measured, advice)))
     found.append(("Which way wins", _map_told(advice), charts.territory(advice)))
     if measured.server.curve:
-        least = "at least " if measured.server.at_least else ""
+        server = measured.server
+        rate = (
+            f"{'at least ' * server.at_least}{units.rate(server.capacity)} keep" if server.capacity else "no rate keeps"
+        )
         kept = f"{bound_name(measured)} within {units.seconds(measured.server.slo_p99)}"
-        limit = f"{least}{units.rate(measured.server.capacity)} keep {kept}"
+        limit = f"{rate} {kept}"
         found.append(
             ("Latency over throughput", f"real time, one replica: {limit}", charts.throughput(measured, advice))
         )

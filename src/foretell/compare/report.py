@@ -1,6 +1,7 @@
 """A comparison as a file: every raw number, the seed, the needs and the advice; written as JSON and read again."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from foretell.errors import InputUnreadable
 KIND = "foretell comparison"
 VERSION = 1
 _MOST = 64 << 20
+_LARGEST = 1e15
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -45,4 +47,25 @@ def read(path: Path) -> Report:
         raise InputUnreadable(f"{path}: not a report: {error}", hint) from error
     if (report.kind, report.version) != (KIND, VERSION):
         raise InputUnreadable(f"{path}: a {report.kind!r} of version {report.version}; expected {VERSION}", hint)
+    if wrong := _wrong(report.measured):
+        raise InputUnreadable(f"{path}: not a report: {wrong}", hint)
     return report
+
+
+def _wrong(measured: Measured) -> str:
+    """What no measurement finds; empty where all may be."""
+    for name, value in (
+        ("rows_per_s", measured.offline.rows_per_s),
+        ("start_s", measured.offline.start_s),
+        ("slo_p99", measured.server.slo_p99),
+        *(("asked", step.asked) for step in (*measured.server.curve, *measured.server.search)),
+    ):
+        if value <= 0:
+            return f"{name} is {value}"
+    numbers: list[Any] = [msgspec.to_builtins(measured)]
+    for one in numbers:
+        if isinstance(one, dict | list):
+            numbers.extend(one.values() if isinstance(one, dict) else one)
+        elif isinstance(one, int | float) and not 0 <= one <= _LARGEST:
+            return f"it has the number {one}"
+    return ""

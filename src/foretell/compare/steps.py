@@ -14,7 +14,6 @@ from foretell.compare.served import HOST, Served
 _LIMITED = 0.2
 _PATIENCE, _GRACE = 10.0, 0.5
 _WINDOWS = 3
-_SATURATING = 32
 _CONNECTIONS = 256
 """As many as a balancer may hold to one server. What finds all of them busy waits on this side, and that counts."""
 
@@ -46,7 +45,7 @@ class Loading:
 
     def most(self, seconds: float) -> float:
         """Requests a second with so many clients that there is always something to do."""
-        sent = self._closed(_SATURATING, seconds)
+        sent = self._closed(_CONNECTIONS, seconds)
         done = sent.due + sent.latency
         counted = (sent.status == 200) & (done >= seconds / 4) & (done <= seconds)
         return float(counted.sum()) / (seconds * 3 / 4)
@@ -82,7 +81,7 @@ class Loading:
         due, latency, status = sent.due[first:], sent.latency[first:], sent.status[first:]
         took = seconds if whole else max(float(due[-1]) - warm if len(due) else 0.0, 1e-3)
         good = status == 200
-        done = (due + latency)[good]
+        done = (sent.due + sent.latency)[sent.status == 200]
         failed = ~good if whole else ~good & (status != UNANSWERED)
         over = int(((latency - sent.lag[first:] > aim.bound) | ~good).sum())
         lag = quantile(sent.lag[first:], 0.99) if len(due) else 0.0
@@ -90,7 +89,7 @@ class Loading:
         arrived, answered = (np.histogram(times, edges)[0] for times in (due, done))
         return Step(
             asked=len(due) / took,
-            done=float((done <= warm + took).sum()) / took,
+            done=float(((done > warm) & (done <= warm + took)).sum()) / took,
             seconds=took,
             latency=self._quantiles(latency, status),
             failed=int(failed.sum()),

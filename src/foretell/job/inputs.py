@@ -14,7 +14,7 @@ from foretell.job.report import FileTold
 from foretell.signature import listed
 from foretell.tables.files import Source, open_input
 from foretell.tables.formats import Reader
-from foretell.tables.text import Position
+from foretell.tables.text import Block, Position
 
 Opener = Callable[[Source, Reader[Any] | None], Reader[Any]]
 """Opens an input; one that is not the first is written as the first was, whose reader it is given."""
@@ -107,10 +107,15 @@ class Inputs:
         for file in range(first, max(1, len(self.paths))):
             reader = self.reader if file == 0 else self._opened(file)
             for block in reader.blocks(within, tolerant=tolerant):
-                yield Tagged(block, reader, file, self._source.name, before + self._source.position)
+                yield Tagged(block, reader, file, self._source.name, before + self._read(block))
             self._check(file)
             within = ()
             before += self._source.size or 0
+
+    def _read(self, block: Any) -> int:
+        """Bytes of the file at hand up to a block's end; of text that is not packed, without what was read ahead."""
+        position = self._source.position
+        return min(position, block.at + len(block.data)) if isinstance(block, Block) else position
 
     def _opened(self, file: int) -> Reader[Any]:
         if self._pipe is not None:

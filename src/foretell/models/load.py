@@ -242,8 +242,23 @@ def import_code(model: StoredModel) -> None:
     code = model.code()
     if code is not None:
         sys.dont_write_bytecode = True
+        _check_modules(code.resolve())
         if str(code.resolve()) not in sys.path:
             sys.path.append(str(code.resolve()))
+
+
+def _check_modules(code: Path) -> None:
+    """That no module which the model brings has come with another model: Python would take that one for it."""
+    for path in code.iterdir():
+        loaded = sys.modules.get(path.stem if path.suffix == ".py" else path.name)
+        place = getattr(loaded, "__file__", None)
+        if place is None or Path(place).resolve().is_relative_to(code):
+            continue
+        if any((folder.parent / "MLmodel").is_file() for folder in Path(place).resolve().parents):
+            raise ModelUnreadable(
+                f"{path} is not loaded: another model brought a module of that name to this process",
+                "Serve it with --follow or -w 2, by processes of its own, or each model by a server",
+            )
 
 
 def _module(name: str) -> Flavour:

@@ -34,12 +34,14 @@ LARGEST = 16 << 30
 
 @dataclass(frozen=True)
 class Found:
-    """A model in the cache, verified. number: None where it is no registered version. path: folder or bare file."""
+    """A model in the cache, verified. number: None where it is no registered version. path: folder or bare file. when:
+    the registry last said so, where it is down now."""
 
     name: str
     number: int | None
     digest: str
     path: Path
+    when: datetime | None = None
 
 
 class _Fetched(msgspec.Struct):
@@ -106,7 +108,7 @@ class Cache:
             label = known.name if known.number is None else f"{known.name} version {known.number}"
             age = _age(((now or datetime.now(UTC)) - known.when).total_seconds())
             warn(f"{down.message}; using {label} as it was resolved {age} ago")
-            return Found(known.name, known.number, known.digest, path)
+            return Found(known.name, known.number, known.digest, path, known.when)
         when = now or datetime.now(UTC)
         self._keep("resolved", _Resolved(address, uri, found.name, found.number, found.digest, when), address, uri)
         return found

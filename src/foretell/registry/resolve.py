@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretell import storage
-from foretell.errors import ModelNotFound, ModelUnreadable, UsageError
+from foretell.errors import ForetellError, ModelNotFound, ModelUnreadable, UsageError
 from foretell.registry import find, places
 from foretell.registry.choose import choose, open_registry
 from foretell.registry.local import LocalRegistry, Version
@@ -25,7 +25,8 @@ class Resolved:
     """A model found. path: its folder or bare file. version: None outside a registry. registry: where the name counts.
 
     digest: "sha256:…" over the files as they are now, in which `registered_model_meta` does not count. notes: what a
-    person must hear, a line each: that the registry is down, and how old this is.
+    person must hear, a line each: that the registry is down, and how old this is. when: the registry said so, where it
+    is down now; seconds since the epoch.
     """
 
     uri: str
@@ -35,6 +36,7 @@ class Resolved:
     version: int | None = None
     registry: str | None = None
     notes: tuple[str, ...] = ()
+    when: float | None = None
 
     @property
     def label(self) -> str:
@@ -42,6 +44,11 @@ class Resolved:
         if self.version is not None:
             return f"{self.name} version {self.version}"
         return self.uri if needs_registry(self.uri) else str(self.path)
+
+    @property
+    def label_of_version(self) -> str:
+        """Its number, else how its digest begins."""
+        return str(self.version or self.digest.removeprefix("sha256:")[:12])
 
     @property
     def pinned(self) -> str:
@@ -67,6 +74,27 @@ def resolve(uri: str, registry: str | None = None, say: Callable[[str], None] | 
         if isinstance(opened, LocalStore):
             return _in_place(uri, parsed, opened)
         return _fetched(uri, parsed, opened, say)
+
+
+def moves(uri: str) -> bool:
+    """Whether a uri may mean another version later: that of a stage, an alias, or the latest. Never raises."""
+    try:
+        parsed = parse(uri)
+    except ForetellError:
+        return False
+    return isinstance(parsed, RegistryUri) and parsed.version is None
+
+
+def meaning(uri: str, registry: str | None = None) -> int:
+    """The version that such a uri means now, by a look into the registry alone. Raises like resolve."""
+    parsed = parse(uri)
+    if not isinstance(parsed, RegistryUri):
+        raise UsageError(f"{uri} names no version of a registry")
+    opened = open_registry(choose(registry))
+    if isinstance(opened, LocalRegistry):
+        return opened.find(parsed).number
+    with closing(opened):
+        return find.find(opened, parsed).number
 
 
 def trust_name(uri: str, registry: str | None, say: Callable[[str], None] | None = None) -> tuple[str, str] | None:
@@ -121,7 +149,8 @@ def _fetched(uri: str, parsed: Uri, store: "RestStore", say: Callable[[str], Non
 
     found = cache.resolved(store.address, uri, ask, notes.append)
     registry = _vouching(store, found.number)
-    return Resolved(uri, found.name, found.path, found.digest, found.number, registry, tuple(notes))
+    when = found.when.timestamp() if found.when else None
+    return Resolved(uri, found.name, found.path, found.digest, found.number, registry, tuple(notes), when)
 
 
 class _Fetching:

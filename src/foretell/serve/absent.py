@@ -1,10 +1,9 @@
 """What stands behind a model's routes while there is no model: every request is told why."""
 
 import asyncio
-from collections.abc import Callable
 
 from foretell.errors import Overloaded
-from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.exchange import Exchange
 from foretell.serve.limits import Limits
 from foretell.serve.meters import NO_VERSION, Meter
 from foretell.serve.problems import refusal
@@ -29,7 +28,6 @@ class Absent:
     def close(self) -> None:
         """Nothing runs here."""
 
-    def invoke(self, exchange: Exchange, done: Callable[[Exchange, Reply], None]) -> None:
+    def invoke(self, exchange: Exchange, _body: bytes, _now: float) -> None:
         """Refuses."""
-        exchange.take_body()
-        done(exchange, refusal(Overloaded(self.unready, "Try again later", full="no_model")))
+        exchange.done(exchange, refusal(Overloaded(self.unready, "Try again later", full="no_model")))

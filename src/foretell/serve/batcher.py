@@ -6,9 +6,11 @@ A cheap batch runs on the event loop itself; one that would hold it up, or that 
 import asyncio
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
+
+import msgspec
 
 from foretell.batch import Answers, Batch, Call
 from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError
@@ -37,49 +39,38 @@ class Failed:
 Outcome = Portion | Failed
 
 
-class Waiting:
+class Waiting(msgspec.Struct, eq=False):
     """One request's rows on their way. deadline: by the monotonic clock. patience: seconds that it was given in all.
-    done: called once, on the loop, with answers or why there are none. taken: how many of its rows the model got.
-    since: when it began to wait. turn: the call that answers it; of one that is cut, from the first to the last."""
+    since: when it began to wait. done: called once, on the loop, with answers or why there are none. owner: whose they
+    are. taken: how many of its rows the model got. turn: the call that answers it; of one that is cut, from the first
+    to the last. parts: answers to its first rows. Whole, it is its own piece."""
 
-    __slots__ = ("_parts", "answered", "batch", "call", "deadline", "done", "patience", "since", "taken", "turn")
+    batch: Batch
+    call: Call
+    deadline: float
+    patience: float
+    since: float
+    done: Callable[["Waiting", Outcome], None]
+    owner: Any
+    start: int = 0
+    taken: int = 0
+    turn: Turn | None = None
+    answered: bool = False
+    parts: Sequence[Answers] = ()
 
-    def __init__(
-        self,
-        batch: Batch,
-        call: Call,
-        deadline: float,
-        patience: float,
-        done: Callable[[Outcome], None],
-    ) -> None:
-        self.batch = batch
-        self.call = call
-        self.deadline = deadline
-        self.patience = patience
-        self.done = done
-        self.taken = 0
-        self.since = monotonic()
-        self.turn: Turn | None = None
-        self.answered = False
-        self._parts: list[Answers] = []
+    @property
+    def waiting(self) -> "Waiting":
+        return self
 
-    def take(self, most: int) -> "Piece":
-        """Its next rows."""
-        start, rows = self.taken, self.batch.rows
-        self.taken = min(rows, start + most)
-        whole = self.taken - start == rows
-        return Piece(self, self.batch if whole else self.batch[start : self.taken], start)
+    def take(self, rows: int) -> "Piece | Waiting":
+        """Its next rows, of which there are so many."""
+        start, self.taken = self.taken, self.taken + rows
+        return self if rows == self.batch.rows else Piece(self, self.batch[start : self.taken], start)
 
     def answer(self, outcome: Outcome) -> None:
         if not self.answered:
             self.answered = True
-            self.done(outcome)
-
-    def answer_part(self, portion: Portion) -> None:
-        """Answers to its next rows; with the last of them it is answered."""
-        self._parts.append(portion.answers)
-        if self.taken == self.batch.rows:
-            self.answer(Portion(Shared(Answers.concat(self._parts)), 0, self.taken))
+            self.done(self, outcome)
 
     def hurry(self, deadline: float) -> None:
         """Brings the deadline forward, unless the model has it already."""
@@ -91,7 +82,7 @@ class Waiting:
 
 
 class Piece:
-    """Rows of a request, all or some, that share a batch with others. start: the first one's number in the request."""
+    """Some of a request's rows, that share a batch with others. start: the first one's number in the request."""
 
     __slots__ = ("batch", "start", "waiting")
 
@@ -101,11 +92,17 @@ class Piece:
         self.start = start
 
     def answer(self, outcome: Outcome) -> None:
+        """With the last of its pieces a request is answered."""
         waiting = self.waiting
-        if self.batch is waiting.batch or isinstance(outcome, Failed):
+        if isinstance(outcome, Failed):
             waiting.answer(outcome)
-        else:
-            waiting.answer_part(outcome)
+            return
+        waiting.parts = [*waiting.parts, outcome.answers]
+        if waiting.taken == waiting.batch.rows:
+            waiting.answer(Portion(Shared(Answers.concat(waiting.parts)), 0, waiting.taken))
+
+
+Part = Waiting | Piece
 
 
 class Batcher:
@@ -139,7 +136,7 @@ class Batcher:
         self._usual_line = self._lines[usual, ()]
         self._count = 0
         self._rows = 0
-        self.running: list[Piece] = []
+        self.running: list[Part] = []
         self._since = 0.0
         self._turn_at: asyncio.Handle | None = None
         self._sweeping = False
@@ -156,12 +153,17 @@ class Batcher:
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
-    def submit(self, waiting: Waiting) -> None:
-        """Queues rows; they are answered later, or when their time is up. Raises Overloaded."""
+    def check_room(self) -> None:
+        """Raises Overloaded where no request can be taken now."""
         if self._count >= self._most:
             raise Overloaded(f"{self._count} requests wait already", "Try again, or more slowly", full="queue_full")
+        if self.running and self.hung:
+            raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
+
+    def submit(self, waiting: Waiting) -> None:
+        """Queues rows, for which there is room; they are answered later, or when their time is up."""
         batch = waiting.batch
-        if batch.uniform and waiting.call is self._usual:
+        if not batch.shapes and waiting.call is self._usual:
             self._usual_line.append(waiting)
         else:
             self._lines[waiting.call, batch.shapes].append(waiting)
@@ -198,7 +200,7 @@ class Batcher:
         self._watch()
         self._thread.run(lambda: self._call(pieces, rows), self._finished)
 
-    def _call(self, pieces: list[Piece], rows: int) -> tuple[list[Outcome], Turn]:
+    def _call(self, pieces: list[Part], rows: int) -> tuple[list[Outcome], Turn]:
         began = monotonic()
         outcomes = _outcomes(self._predictor, pieces)
         return outcomes, Turn(began, monotonic(), rows, len(pieces))
@@ -208,7 +210,7 @@ class Batcher:
         self._deliver(pieces, *called)
         self._again()
 
-    def _deliver(self, pieces: list[Piece], outcomes: list[Outcome], turn: Turn) -> None:
+    def _deliver(self, pieces: list[Part], outcomes: list[Outcome], turn: Turn) -> None:
         self._meter.ran(pieces, turn)
         for piece, outcome in zip(pieces, outcomes, strict=True):
             piece.answer(outcome)
@@ -217,7 +219,7 @@ class Batcher:
         if self._count and self._turn_at is None:
             self._turn_at = self._soon()
 
-    def _gather(self) -> list[Piece]:
+    def _gather(self) -> list[Part]:
         """The longest waiting rows that may share a batch. Lines take turns; those given up or too late drop out."""
         now = monotonic()
         if len(self._lines) == 1:
@@ -231,11 +233,11 @@ class Batcher:
                 return pieces
         return []
 
-    def _from(self, line: deque[Waiting], now: float) -> list[Piece]:
+    def _from(self, line: deque[Waiting], now: float) -> list[Part]:
         """Takes rows from a line. One with more than a batch holds gives a part of them, and goes behind the others."""
         rowwise = self._predictor.rowwise
         room = most = self._most_rows() if rowwise else max(waiting.batch.rows for waiting in line)
-        pieces: list[Piece] = []
+        pieces: list[Part] = []
         while line and room > 0 and (rowwise or not pieces):
             waiting = line.popleft()
             left = waiting.batch.rows - waiting.taken
@@ -247,11 +249,11 @@ class Batcher:
             if pieces and room < left <= most:
                 line.appendleft(waiting)
                 break
-            piece = waiting.take(min(left, room))
-            pieces.append(piece)
-            room -= piece.batch.rows
-            self._rows -= piece.batch.rows
-            if waiting.taken < waiting.batch.rows:
+            taken = min(left, room)
+            pieces.append(waiting.take(taken))
+            room -= taken
+            self._rows -= taken
+            if taken < left:
                 line.append(waiting)
             else:
                 self._count -= 1
@@ -280,7 +282,7 @@ class Batcher:
             self._watch()
 
 
-def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[Outcome]:
+def _outcomes(predictor: Predictor, pieces: list[Part]) -> list[Outcome]:
     """An outcome a piece. Where the model fails on them together, they are halved apart until the bad ones stand alone,
     and these learn which of their rows is bad."""
     call = pieces[0].waiting.call
@@ -304,7 +306,7 @@ def _outcomes(predictor: Predictor, pieces: list[Piece]) -> list[Outcome]:
     return outcomes
 
 
-def _located(predictor: Predictor, piece: Piece, error: ForetellError) -> Failed:
+def _located(predictor: Predictor, piece: Part, error: ForetellError) -> Failed:
     if piece.batch.rows == 1:
         return Failed(error, piece.start if predictor.rowwise else None)
     bad = predictor.first_bad(piece.batch, piece.waiting.call, error)

@@ -29,6 +29,7 @@ class Counts:
         self._slot = slot
         self._meters: list[Meter] = []
         self._said: Series = {}
+        self.told: Series = {}
         self._gone = _read(board, slot, living=False) if board is not None else {}
         self._process: Series = {}
         self._looked = 0.0
@@ -68,7 +69,9 @@ class Counts:
         if now - self._looked > _PROCESS_SECONDS:
             self._looked, self._process = now, _of_process(self._started)
         services = map(_of_service, door.stands)
-        return figures.merged([self._gone, self._said, self._process, _of_door(door), *services, *self._metered()])
+        return figures.merged(
+            [self._gone, self._said, self.told, self._process, _of_door(door), *services, *self._metered()]
+        )
 
     def _metered(self) -> list[Series]:
         """Of where there is no model there is nothing to tell, unless somebody asked."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from foretell.serve.absent import Absent
 from foretell.serve.access_log import AccessLog
@@ -23,7 +24,7 @@ class Door:
     """names: of the models, the first of which stands for the server. hot: by their routes for predictions. now: the
     time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand. connections: open ones, as
     of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses:
-    who else is told of every request. look: called at every tick."""
+    who else is told of every request. told: how each model's versions stand. look: called at every tick."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -36,6 +37,7 @@ class Door:
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
     witnesses: tuple[Witness, ...] = ()
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
     look: "Callable[[Door], None] | None" = None
 
     @property

@@ -58,6 +58,7 @@ class Entrance:
             self._tls.look()
         if self._keys is not None:
             self._keys.look()
+        self.gate.look()
 
     async def open(self, make: Make, seconds: float, full: Callable[[], bool]) -> None:
         """From here on connections are taken. make: a connection's protocol. seconds: for TLS to be through. full:

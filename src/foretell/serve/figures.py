@@ -40,7 +40,18 @@ METRICS = {
     "foretell_rows": Metric(COUNTER, "Rows that the model was given.", _MODEL),
     "foretell_model": Metric(INFO, "The versions that are served.", (*_MODEL, "uri", "digest", "engine")),
     "foretell_model_ready": Metric(GAUGE, "Workers in which the model takes requests.", _MODEL),
-    "foretell_reloads": Metric(COUNTER, "Attempts to serve another version, by outcome.", ("model", "outcome")),
+    "foretell_reloads": Metric(
+        COUNTER, "Attempts to serve another version, by outcome.", ("model", "outcome"), shared=True
+    ),
+    "foretell_newer_version": Metric(
+        GAUGE, "The version that the model's uri means, where that does not serve; else 0.", ("model",), shared=True
+    ),
+    "foretell_registry_confirmed_time_seconds": Metric(
+        GAUGE,
+        "When the registry last said what the model's uri means, since the epoch; time() less this is its age.",
+        ("model",),
+        shared=True,
+    ),
     "foretell_http_requests": Metric(COUNTER, "Requests for anything but predictions.", ("path", "status")),
     "foretell_traces": Metric(COUNTER, "Requests whose spans were sent, or were not.", ("outcome",)),
     "foretell_logged_rows": Metric(COUNTER, "Rows for the log of predictions, written or not.", ("outcome",)),
@@ -68,10 +79,10 @@ def of_meter(meter: Meter, protocol: str = "invocations") -> Series:
         ("foretell_requests", (*labels, protocol, "200")): meter.good,
         ("foretell_requests_abandoned", labels): meter.abandoned,
         ("foretell_requests_in_flight", labels): meter.in_flight,
-        ("foretell_request_seconds", labels): _listed(meter.whole),
-        ("foretell_queue_seconds", labels): _listed(meter.queue),
-        ("foretell_compute_seconds", labels): _listed(meter.compute),
-        ("foretell_batch_rows", labels): _listed(meter.batch),
+        ("foretell_request_seconds", labels): _numbers(meter.whole),
+        ("foretell_queue_seconds", labels): _numbers(meter.queue),
+        ("foretell_compute_seconds", labels): _numbers(meter.compute),
+        ("foretell_batch_rows", labels): _numbers(meter.batch),
         ("foretell_rows", labels): meter.rows,
     }
     for (status, reason), count in meter.others.items():
@@ -110,17 +121,25 @@ def earlier(series: Series, apart: set[tuple[str, ...]]) -> Series:
     return found
 
 
-def packed(series: Series) -> bytes:
-    return msgspec.msgpack.encode([(name, labels, value) for (name, labels), value in series.items()])
+def rows(series: Series) -> list[Any]:
+    """As plain lists, to be sent."""
+    return [(name, labels, value) for (name, labels), value in series.items()]
 
 
-def unpacked(packed: bytes) -> Series:
-    """What another process packed; names that this one does not know are left out."""
-    rows = msgspec.msgpack.decode(packed)
+def listed(rows: list[Any]) -> Series:
+    """What another process sent; names that this one does not know are left out."""
     return {(name, tuple(labels)): value for name, labels, value in rows if name in METRICS}
 
 
-def _listed(histogram: Histogram) -> list[float]:
+def packed(series: Series) -> bytes:
+    return msgspec.msgpack.encode(rows(series))
+
+
+def unpacked(packed: bytes) -> Series:
+    return listed(msgspec.msgpack.decode(packed))
+
+
+def _numbers(histogram: Histogram) -> list[float]:
     return [*histogram.counts, histogram.total]
 
 

@@ -1,6 +1,7 @@
 """Who may ask what: every request is looked at here when its head has come, before a byte of its body is read."""
 
 from foretell.serve.exchange import Reply
+from foretell.serve.head import Familiar
 from foretell.serve.hosts import Hosts
 from foretell.serve.keys import ROLES, Keyring
 from foretell.serve.kinds import Kind
@@ -38,6 +39,18 @@ class Gate:
         self._keys = keys
         self._certified = certified
         self._administered = administered
+        self._familiar = Familiar()
+        self._keyring = keys.value if keys else None
+
+    def look(self) -> None:
+        """Forgets whom it let in when the keys have changed; called now and then."""
+        if self._keys is not None and self._keys.value is not self._keyring:
+            self._keyring = self._keys.value
+            self._familiar.clear()
+
+    def familiar(self, *, certified: bool) -> Familiar:
+        """The heads that need not be looked at again, if they come from such a client."""
+        return self._familiar if certified or not self._certified else Familiar()
 
     @property
     def keyed(self) -> bool:

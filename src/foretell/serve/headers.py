@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from foretell.errors import FormatUnknown, FormWrong
-from foretell.serve.exchange import Exchange
+from foretell.serve.head import Head
 from foretell.serve.unpacking import codec
 from foretell.tables import formats
 from foretell.tables.formats import JSON, Format
@@ -32,24 +32,22 @@ class Wishes:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes, bytes, bytes], Wish] = {}
 
-    def of(self, exchange: Exchange) -> Wish:
+    def of(self, head: Head, body: bytes) -> Wish:
         """Raises FormatUnknown, FormWrong."""
-        key = (exchange.content_type, exchange.accept, exchange.encoding, exchange.query)
+        key = (head.content_type, head.accept, head.encoding, head.query)
         wish = self._known.get(key)
         if wish is None:
             kind, accept, encoding, query = (part.decode("latin-1") for part in key)
-            given = _format(kind, exchange.body[0][:64] if exchange.body else b"")
+            given = _format(kind, body[:64])
             wish = Wish(given, codec(encoding), _accepted(accept), _proba(query), _has_header(kind))
             if len(self._known) < _MOST_KNOWN:
                 self._known[key] = wish
         return wish
 
 
-def patience(exchange: Exchange, most: float) -> float:
+def patience(head: Head, most: float) -> float:
     """Seconds that the client waits for its answer, at most most. Raises FormWrong."""
-    text = exchange.patience.strip()
-    if not text:
-        return most
+    text = head.patience.strip()
     if not (text.isdigit() and len(text) < 12 and int(text)):
         shown = ascii(text.decode("latin-1")[:20])
         raise FormWrong(f"X-Request-Timeout-Ms: {shown} is no number of milliseconds", "For example: 250")

@@ -5,9 +5,9 @@ import asyncio
 import socket
 from time import monotonic
 from typing import Any, NoReturn
-from urllib.parse import unquote_to_bytes
 
 import httptools
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from foretell.errors import ForetellError, InputUnreadable, Overloaded
@@ -15,30 +15,23 @@ from foretell.serve.clocks import Late, Phase, Watch
 from foretell.serve.door import Door
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.gate import Gate
+from foretell.serve.head import END, Familiar, Head, plain_path, without_upgrade
 from foretell.serve.kinds import Kind, kind_of
 from foretell.serve.line import Deferred, Line
-from foretell.serve.problems import problem, refusal, too_large
+from foretell.serve.problems import head_too_large, problem, refusal, too_large
 
 _MAX_TARGET = 16 << 10
 _FRAMING = 16
 """So many times its body a request in chunks may be on the wire."""
+_NOTHING = Phase.NOTHING
 _CONTINUE = b"100-continue"
-_UPGRADES = (b"upgrade", b"connection", b"http2-settings")
-_FIELDS = {
-    b"content-type": "content_type",
-    b"accept": "accept",
-    b"content-encoding": "encoding",
-    b"expect": "expect",
-    b"x-request-id": "request_id",
-    b"x-request-timeout-ms": "patience",
-    b"traceparent": "traceparent",
-    b"tracestate": "tracestate",
-}
-"""Headers that a request for predictions may have, and where they go."""
 
 
 class InvocationsProtocol(HttpToolsProtocol):
     """A connection. `config.app` is the ASGI app, and carries the door. gate: of the port that it came to."""
+
+    # Beside what the base class has, these would be more than Python looks up quickly.
+    __slots__ = ("_chunk", "_door", "_familiar", "_fed", "_gate", "_heard", "_hot", "_line", "_offered", "_watch")
 
     def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -52,12 +45,15 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._chunk = 0
         self._refusal: Reply | None = None
         self._offered = False
+        self._familiar = Familiar()
+        self._heard: Head | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         start = super()._start_asgi_task
         self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
         self._certified = bool(transport.get_extra_info("peercert"))
+        self._familiar = self._gate.familiar(certified=self._certified)
         opened: socket.socket | None = transport.get_extra_info("socket")
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -72,6 +68,13 @@ class InvocationsProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._line.deaf:
             return
+        start = body = b""
+        if not self._watch.begun:
+            start, _, body = data.partition(END)
+            head = self._familiar.get(start)
+            if head is not None and len(body) == head.size and self._again(head, body):
+                return
+            self._heard = None
         self._chunk = len(data)
         self._fed += self._chunk
         try:
@@ -82,6 +85,8 @@ class InvocationsProtocol(HttpToolsProtocol):
             return
         if self._watch.phase is not Phase.NOTHING:
             self._bound()
+        elif self._heard is not None and len(body) == self._heard.size:
+            self._familiar.learn(start, self._heard)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._line.client_said_all()
@@ -119,6 +124,21 @@ class InvocationsProtocol(HttpToolsProtocol):
         if not self._line and not self._watch.begun and now - self._watch.since >= idle:
             self._line.close_gently()
 
+    def _again(self, head: Head, body: bytes) -> bool:
+        """Takes a request whose head has come before, without the parser, which stands between two messages. Returns
+        whether it could."""
+        door, line = self._door, self._line
+        service = door.hot.get(head.path)
+        if service is None or door.held + head.size > door.limits.in_flight:
+            return False
+        self._watch.phase = _NOTHING
+        now = monotonic()
+        exchange = Exchange(service, head, now, line.reply, head.size)
+        door.held += head.size
+        line.append(exchange)
+        service.invoke(exchange, body, now)
+        return True
+
     def _feed(self, data: bytes) -> None:
         """Parses. An offer to upgrade is dropped, its request parsed again."""
         try:
@@ -127,11 +147,9 @@ class InvocationsProtocol(HttpToolsProtocol):
             if not self._offered:
                 raise httptools.HttpParserError from offer
             self._offered = False
-            lines = [b"%s: %s" % pair for pair in self.headers if pair[0] not in _UPGRADES]
-            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-            self.parser = httptools.HttpRequestParser(self)
-            head = b"%s %s HTTP/%s" % (method, self.url, version)
-            self._feed(b"\r\n".join([head, *lines, b"", data[offer.args[0] :]]))
+            parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+            head = without_upgrade(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+            self._feed(head + data[offer.args[0] :])
 
     def on_message_begin(self) -> None:
         self._hot = None
@@ -166,17 +184,16 @@ class InvocationsProtocol(HttpToolsProtocol):
         service = self._door.hot.get(path)
         kind = Kind.PREDICT
         if service is None:
-            path = _plain_path(self.url)
+            path = plain_path(self.url)
             service = self._door.hot.get(path)
             kind = kind_of(path)
         method = parser.get_method()
         admitted = self._gate.admit(kind, method, self.headers, certified=self._certified)
         if isinstance(admitted, Reply):
-            self._stop(admitted if method != b"HEAD" else admitted._replace(body=b""))
+            self._stop(admitted if method != b"HEAD" else msgspec.structs.replace(admitted, body=b""))
         if service is not None and method == b"POST":
-            exchange = Exchange(service, query, monotonic())
-            exchange.path = path
-            self._begin(exchange)
+            head = Head(path, query).read(self.headers, parser.get_http_version())
+            self._begin(Exchange(service, head, monotonic(), self._line.reply))
         else:
             self._defer()
 
@@ -193,7 +210,10 @@ class InvocationsProtocol(HttpToolsProtocol):
             door, size = self._door, len(body)
             exchange.size += size
             door.held += size
-            exchange.body.append(body)
+            if exchange.parts is None:
+                exchange.parts = [body]
+            else:
+                exchange.parts.append(body)
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
@@ -212,7 +232,10 @@ class InvocationsProtocol(HttpToolsProtocol):
         elif exchange.reply is None:
             if not self.parser.should_keep_alive():
                 exchange.keep_alive = False
-            exchange.service.invoke(exchange, self._line.reply)
+                self._familiar = Familiar()
+            elif not self._offered:
+                self._heard = exchange.head
+            exchange.service.invoke(exchange, exchange.take_body(), monotonic())
 
     def on_response_complete(self) -> None:
         self._line.first_done()
@@ -223,21 +246,15 @@ class InvocationsProtocol(HttpToolsProtocol):
     def _begin(self, exchange: Exchange) -> None:
         self._hot = exchange
         self._line.append(exchange)
-        hosts = 0
-        for name, value in self.headers:
-            field = _FIELDS.get(name)
-            if field is not None:
-                setattr(exchange, field, value)
-            elif name == b"host":
-                hosts += 1
-            elif name == b"content-length" and int(value) > self._door.limits.body:
-                self._drop(exchange, too_large(self._door.limits.body))
-                return
-            elif name == b"connection" and self.parser.get_http_version() == "1.0":
-                exchange.keep_alive = False
-        if hosts != 1:
-            self._check_host(hosts)
-        if exchange.expect.lower() == _CONTINUE:
+        head = exchange.head
+        if head.size > self._door.limits.body:
+            self._drop(exchange, too_large(self._door.limits.body))
+            return
+        if not head.keep_alive:
+            exchange.keep_alive = False
+        if head.hosts != 1:
+            self._check_host(head.hosts)
+        if head.expect.lower() == _CONTINUE:
             exchange.expects = True
             self._line.advance()
 
@@ -263,22 +280,20 @@ class InvocationsProtocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._door.limits.head:
-            self._stop(self._head_too_large())
+            self._stop(head_too_large(self._door.limits.head))
 
     def _bound(self) -> None:
         """What the parser keeps to itself is bounded too: a head that does not end, chunks of nothing, trailers."""
         framing = _FRAMING * self._watch.got if self._watch.phase is Phase.BODY else 0
         if self._fed > self._door.limits.head + self._chunk + framing:
-            self._refuse(self._head_too_large())
-
-    def _head_too_large(self) -> Reply:
-        return problem(431, "HEADER_TOO_LARGE", f"the request's head is over {self._door.limits.head >> 10} KiB")
+            self._refuse(head_too_large(self._door.limits.head))
 
     def _drop(self, exchange: Exchange, error: ForetellError) -> None:
         """Refuses a request whose body is not wanted."""
         exchange.keep_alive = False
-        exchange.body = []
-        self._line.reply(exchange, refusal(error))
+        exchange.parts = None
+        exchange.reply = refusal(error)
+        self._line.reply(exchange, exchange.reply)
 
     def _stop(self, reply: Reply) -> NoReturn:
         """Out of a parser's callback: refuses what it reads, and with it all that follows."""
@@ -289,19 +304,11 @@ class InvocationsProtocol(HttpToolsProtocol):
         """Refuses what cannot be read, after the answers to what could; nothing after it is looked at."""
         exchange = self._hot
         if exchange is None or exchange.reply is not None:
-            exchange = Exchange(self._door.main, b"", monotonic())
-            exchange.path = self.url.partition(b"?")[0]
-            exchange.method = self.parser.get_method().decode("latin-1") if self.url else "-"
+            head = Head(self.url.partition(b"?")[0])
+            head.method = self.parser.get_method().decode("latin-1") if self.url else "-"
+            exchange = Exchange(self._door.main, head, monotonic(), self._line.reply)
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None
         self._line.deaf = True
         self._line.reply(exchange, reply)
-
-
-def _plain_path(url: bytes) -> bytes:
-    """The path of a target that names its host too, or is percent-encoded."""
-    try:
-        return unquote_to_bytes(httptools.parse_url(url).path or b"")
-    except httptools.HttpParserInvalidURLError:
-        return b""

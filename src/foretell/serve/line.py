@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from foretell.serve.clocks import Phase, Watch
 from foretell.serve.door import Door
-from foretell.serve.exchange import Exchange, Reply
+from foretell.serve.exchange import Exchange, Reply, request_id
 
 _LINGER_SECONDS = 1.0
 _LEAVING_SECONDS = 0.25
@@ -27,7 +27,7 @@ _LAST_PIECES = 16
 class Deferred:
     """A request for the ASGI app, which waits until it is at the head of the line."""
 
-    __slots__ = ("app", "cycle", "running")
+    reply: Reply | None = None
 
     def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.cycle = cycle
@@ -76,10 +76,17 @@ class Line:
 
     def reply(self, exchange: Exchange, reply: Reply) -> None:
         """Sent when all before it have been."""
-        exchange.reply = reply
-        self._door.held -= exchange.size
-        exchange.size = 0
         waiting = self._waiting
+        self._door.held -= exchange.size
+        if len(waiting) == 1 and waiting[0] is exchange and not self._transport.is_closing():
+            waiting.popleft()
+            if self._send(exchange, reply):
+                self._rest()
+            if self._flow.read_paused:
+                self.read_on()
+            return
+        exchange.reply = reply
+        exchange.size = 0
         if waiting and waiting[0] is exchange:
             self.advance()
 
@@ -95,26 +102,23 @@ class Line:
         if self._transport.is_closing():
             return
         self._send_ready()
-        self.read_on()
+        if self._flow.read_paused:
+            self.read_on()
 
     def _send_ready(self) -> None:
         waiting = self._waiting
         while waiting:
             head = waiting[0]
-            if isinstance(head, Deferred):
-                if not head.running:
-                    head.running = True
-                    head.cycle.keep_alive = head.cycle.keep_alive and not (self._door.closing or self._said_all)
-                    self._start(head.cycle, head.app)
-                return
             if head.reply is None:
-                if head.expects:
-                    head.expects = False
-                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._begin(head)
                 return
             waiting.popleft()
-            if not self._send(head, head.reply):
+            if not self._send(head, head.reply):  # type: ignore[arg-type]
                 return
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nobody waits for an answer."""
         if self._watch.phase is Phase.NOTHING:
             self._watch.since = self._door.now
         if self._said_all:
@@ -166,21 +170,39 @@ class Line:
                 loop.call_later(_LINGER_SECONDS, _let_go, held)
             transport.close()
 
+    def _begin(self, head: Exchange | Deferred) -> None:
+        """Its turn has come, and there is no answer to it yet."""
+        if isinstance(head, Exchange):
+            if head.expects:
+                head.expects = False
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not head.running:
+            head.running = True
+            head.cycle.keep_alive = head.cycle.keep_alive and not (self._door.closing or self._said_all)
+            self._start(head.cycle, head.app)
+
     def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Head and body in one write. Returns whether the connection goes on."""
         door = self._door
         ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
-        self._transport.write(door.heads.reply(exchange, reply, self._state.default_headers, ends))
+        given = request_id(exchange.head.request_id)
+        self._transport.write(door.heads.reply(exchange.service, reply, given, self._state.default_headers, ends))
         self._state.total_requests += 1
         seconds = monotonic() - exchange.started
         exchange.service.meter.answered(reply, seconds)
+        if door.log.all or reply.status >= 400 or door.witnesses:
+            exchange.request_id = given
+            self._tell(exchange, reply, seconds)
+        if ends:
+            self.close_gently()
+        return not ends
+
+    def _tell(self, exchange: Exchange, reply: Reply, seconds: float) -> None:
+        door = self._door
         if door.log.wants(reply.status, quiet=True):
             door.log.hot(self._client, exchange, reply, seconds)
         for witness in door.witnesses:
             witness.take(self._client, exchange, reply, seconds)
-        if ends:
-            self.close_gently()
-        return not ends
 
 
 def _let_go(held: socket.socket) -> None:

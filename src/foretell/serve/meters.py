@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from foretell.serve.exchange import Reply
 
 if TYPE_CHECKING:
-    from foretell.serve.batcher import Piece
+    from foretell.serve.batcher import Part
 
 SECONDS = (*(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 2.5, 5)), 100.0)
 """Upper edges of the buckets of durations."""
@@ -87,7 +87,7 @@ class Meter:
         whole.counts[bisect_left(SECONDS, seconds)] += 1
         whole.total += seconds
 
-    def ran(self, pieces: "Iterable[Piece]", turn: Turn) -> None:
+    def ran(self, pieces: "Iterable[Part]", turn: Turn) -> None:
         """The model was called. What waited for it learns so; a request that is cut has waited for its first call."""
         began, queue = turn.began, self.queue
         counts, total = queue.counts, 0.0

@@ -74,3 +74,8 @@ def too_large(limit: int) -> InputTooLarge:
         f"the body is over {limit / 2**20:g} MiB",
         "Send fewer rows at a time, use foretell models predict, or raise --max-body-mb",
     )
+
+
+def head_too_large(limit: int) -> Reply:
+    """What to say of a head of more than limit bytes."""
+    return problem(431, "HEADER_TOO_LARGE", f"the request's head is over {limit >> 10} KiB")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,14 +21,14 @@ from foretell.tables.kept import NONE, Kept
 
 _INFLATES = 8
 _PIECE = 64 << 10
+_JSON = JSON.content_types[0]
 _ENCODE = msgspec.json.Encoder().encode
 
 Place = Callable[[int, str], str]
 """Puts a row's place before a reason."""
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct, eq=False):
     """One request for predictions, decoded."""
 
     batch: Batch
@@ -38,24 +37,21 @@ class Ask:
     place: Place
 
 
-class Portion:
+class Portion(msgspec.Struct, eq=False):
     """A request's part of a batch's answers, which become Python values once for all of them."""
 
-    __slots__ = ("_shared", "start", "stop")
-
-    def __init__(self, shared: "Shared", start: int, stop: int) -> None:
-        self._shared = shared
-        self.start = start
-        self.stop = stop
+    shared: "Shared"
+    start: int
+    stop: int
 
     @property
     def answers(self) -> Answers:
-        return self._shared.answers[self.start : self.stop]
+        return self.shared.answers[self.start : self.stop]
 
     @property
     def values(self) -> list[Any]:
         """The rows as MLflow's `predictions`."""
-        return self._shared.values[self.start : self.stop]
+        return self.shared.values[self.start : self.stop]
 
 
 class Shared:
@@ -96,12 +92,13 @@ class BodyDecoder:
             return self._table(body, wish)
         quick = self._quick(body)
         if quick is not None:
-            return Ask(quick[0], self.calls[wish.proba], wish.answer, _PLACES[quick[1]])
+            batch, place = quick
+            return Ask(batch, self.calls[wish.proba], wish.answer, place)
         document = json_document.read(body, self._decoder, NONE)
         call = Call(wish.proba, self._predictor.signature.call_params(document.params))
         return Ask(document.rows.batch, call, wish.answer, _PLACES[document.form])
 
-    def _quick(self, body: bytes) -> tuple[Batch, str] | None:
+    def _quick(self, body: bytes) -> tuple[Batch, Place] | None:
         """Plain rows under one key, or split from their columns' names, and nothing else, as most requests are; None
         for all that may be otherwise. Another key, or one that comes twice, would cost another colon."""
         if self._plain is None or (colons := body.count(b":")) > 3:
@@ -112,18 +109,20 @@ class BodyDecoder:
             found = self._plain.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        form, rows = "data", found.data
+        rows, place = found.data, _IN_DATA
         if (split := found.dataframe_split) is not UNSET:
-            known = colons == 2 if split.columns is None else colons == 3 and split.columns == self._names
-            form, rows = "dataframe_split", split.data if known else None
+            if not (colons == 2 if split.columns is None else colons == 3 and split.columns == self._names):
+                return None
+            rows, place = split.data, _IN_SPLIT
         elif colons != 1:
             return None
         elif rows is UNSET:
-            form, rows = ("inputs", found.inputs) if found.instances is UNSET else ("instances", found.instances)
+            form = "inputs" if found.instances is UNSET else "instances"
+            rows, place = getattr(found, form), _PLACES[form]
         batch = self._decoder.tuples(rows) if rows and rows is not UNSET else None
-        return None if batch is None else (batch, form)
+        return None if batch is None else (batch, place)
 
-    def _in_pieces(self, body: bytes) -> tuple[Batch, str] | None:
+    def _in_pieces(self, body: bytes) -> tuple[Batch, Place] | None:
         """Many rows of numbers, some at a time: one long call would hold up every other thread."""
         begins, ends = _BEGINS.match(body), _ENDS.search(body, len(body) - _PIECE)
         if begins is None or ends is None:
@@ -133,8 +132,8 @@ class BodyDecoder:
             batch = self._decoder.tuples(self._rows.decode(piece))
             if batch is None:
                 return None
-            batches.append(batch)
-        return Batch.concat(batches), begins[1].decode()
+            batches.append(batch.settled())
+        return Batch.concat(batches), _PLACES[begins[1].decode()]
 
     def _table(self, body: bytes, wish: Wish) -> Ask:
         source = Source.of(body, "body")
@@ -154,12 +153,14 @@ class BodyDecoder:
 def encode(portion: Portion, fmt: Format) -> bytes:
     """Answers as a body."""
     if fmt is JSON:
-        return b'{"predictions": ' + _ENCODE(portion.values) + b"}"
+        return b'{"predictions": %b}' % _ENCODE(portion.values)
     answers, writer = portion.answers, formats.writer(fmt)
     return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
 
 
 def content_type(fmt: Format) -> str:
+    if fmt is JSON:
+        return _JSON
     return "text/csv; charset=utf-8" if fmt is CSV else fmt.content_types[0]
 
 
@@ -204,3 +205,4 @@ def _in_document(form: str, row: int, reason: str) -> str:
 
 
 _PLACES: dict[str, Place] = {form: partial(_in_document, form) for form in json_document.FORMS}
+_IN_DATA, _IN_SPLIT = _PLACES["data"], _PLACES["dataframe_split"]

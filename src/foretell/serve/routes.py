@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from foretell import __version__
 from foretell.errors import ForetellError
 from foretell.serve.absent import Absent
 from foretell.serve.access_log import Entry
+from foretell.serve.administration import VERBS, Administration
 from foretell.serve.console import curl, page
 from foretell.serve.door import INVOCATIONS, Door, Stand
 from foretell.serve.exchange import RETRY_SECONDS, request_id
@@ -27,7 +27,7 @@ _PROBES = ("/ping", "/health", "/readyz", "/livez")
 _LOOKING = ("GET", "HEAD")
 _HTML = "text/html; charset=utf-8"
 _HOPELESS_SECONDS = 30.0
-_ROUTES = (*_PROBES, "/version", "/", "/docs", "/openapi.json", "/invocations", METRICS)
+_ROUTES = (*_PROBES, "/version", "/", "/docs", "/openapi.json", "/invocations", METRICS, *VERBS)
 _OF_A_MODEL = ("ready", "invocations")
 _SHOWN = 10
 
@@ -47,8 +47,11 @@ class Routes:
     """The ASGI app, behind the same door as the hot route. keys: whether requests need one. named: whether the server
     must be called by its name."""
 
-    def __init__(self, door: Door, address: str, *, keys: bool = False, named: bool = False) -> None:
+    def __init__(
+        self, door: Door, address: str, administration: Administration, *, keys: bool = False, named: bool = False
+    ) -> None:
         self.door = door
+        self._administration = administration
         self._address = address
         self._keys = keys
         self._named = named
@@ -65,6 +68,11 @@ class Routes:
             answer = await self._metrics(scope)
         elif path == "/openapi.json" and method in _LOOKING:
             answer = await asyncio.to_thread(self._description)
+        elif path == "/version" and method in _LOOKING:
+            accept = dict(scope["headers"]).get(b"accept", b"")
+            answer = Page(200, *self._administration.version(self.door.counts.all(self.door), accept))
+        elif path in VERBS and method == "POST":
+            answer = Page(*await self._administration.do(path, scope["query_string"]))
         else:
             answer = self._answer(method, path)
         stand, what = self._model(path)
@@ -114,14 +122,14 @@ class Routes:
             return self._missing(path)
         if path == "/invocations" or what == "invocations":
             return self._wrong_verb(method, path, stand or self.door.main)
+        if path in VERBS:
+            return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes POST", allow="POST")
         if method not in _LOOKING:
             return _error(405, "METHOD_NOT_ALLOWED", f"{path} takes GET", allow="GET, HEAD")
         if path == "/":
             return self._page()
         if path == "/docs":
             return Page(200, html("docs").text.encode(), _HTML, policy=html("docs").policy)
-        if path == "/version":
-            return Page(200, __version__.encode(), "text/plain; charset=utf-8")
         return _health(stand or self.door.main, live=path == "/livez")
 
     def _model(self, path: str) -> tuple[Stand | None, str]:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -19,17 +19,21 @@ from uvicorn import Config, Server
 from foretell.errors import ForetellError, ServerError
 from foretell.predictor import Found
 from foretell.serve.access_log import AccessLog
+from foretell.serve.administration import Administration
+from foretell.serve.channel import Parent
 from foretell.serve.clocks import EVERY_SECONDS
 from foretell.serve.counts import Counts
 from foretell.serve.door import Door
 from foretell.serve.entrance import Entrance
-from foretell.serve.follower import Follower
+from foretell.serve.figures import merged
+from foretell.serve.follower import RELOAD, Asked, Follower
 from foretell.serve.gate import Gate
 from foretell.serve.http import InvocationsProtocol
 from foretell.serve.limits import Limits, connections_possible
 from foretell.serve.routes import Routes
 from foretell.serve.sockets import address, listen
-from foretell.serve.swapper import Swapper
+from foretell.serve.standing import Standing
+from foretell.serve.swapper import Manners, Swapper
 from foretell.serve.wanted import Wanted
 from foretell.serve.witness import Witness
 
@@ -46,7 +50,8 @@ _TURN_SECONDS = 0.001
 @dataclass(frozen=True)
 class Manner:
     """How a process serves. loop: uvloop or asyncio. replaceable: whether another process comes when this one ends, so
-    that it may when its model hangs. early: whether connections are taken while the models are still being loaded."""
+    that it may when its model hangs. early: whether connections are taken while the models are still being loaded.
+    poll: seconds between two looks into a registry. change: how versions change."""
 
     access_log: str
     access_log_format: str = "text"
@@ -54,6 +59,8 @@ class Manner:
     loop: str = "uvloop"
     replaceable: bool = False
     early: bool = True
+    poll: float = 15.0
+    change: Manners = field(default_factory=Manners)
 
 
 def run(
@@ -65,6 +72,7 @@ def run(
     accepting: Callable[[Door], None],
     counts: Counts | None = None,
     witnesses: tuple[Witness, ...] = (),
+    parent: Parent | None = None,
     say: Callable[[str], None] = print,
     look: Callable[[Door], None] | None = None,
 ) -> None:
@@ -72,7 +80,7 @@ def run(
 
     wanted: the models, the first of which stands for the server. first: finds them at the start. entrances: the first
     is where rows are sent. accepting: called once rows can be. witnesses: told of every request for predictions.
-    say: told what a person must hear, by line. look: called at every tick, to see what is counted.
+    parent: of a worker. say: told what a person must hear, by line. look: called at every tick, to see what is counted.
 
     Raises ServerError when a model hangs and another process can take its place; what kept all models from being
     loaded.
@@ -81,11 +89,12 @@ def run(
     counts = counts or Counts()
     door = Door(tuple(wanted), AccessLog(manner.access_log, manner.access_log_format), limits, counts=counts)
     door.witnesses, door.look = witnesses, look
-    swapper = Swapper(wanted, door, counts, debug=manner.debug, say=say)
+    swapper = Swapper(wanted, door, counts, replace(manner.change, debug=manner.debug), say)
     config = Config(
         Routes(
             door,
             address(entrances[0].listeners, secure=entrances[0].secure),
+            Administration(door, parent.ask if parent else lambda asked: server.follower.ask(asked)),
             keys=entrances[0].gate.keyed,
             named=entrances[0].gate.named,
         ),
@@ -102,7 +111,10 @@ def run(
     gc.set_threshold(_YOUNG_OBJECTS)
     sys.setswitchinterval(_TURN_SECONDS)
     server = ModelServer(config, door, manner, entrances, swapper, lambda: accepting(door))
-    server.follower = Follower(wanted, first, server, server.opened, server.fail, say)
+    server.parent = parent
+    server.follower = Follower(
+        wanted, first, server, server.opened, server.fail, say, poll=manner.poll, again=parent is None
+    )
     server.run()
     if server.failure is not None:
         raise server.failure
@@ -115,6 +127,7 @@ class ModelServer(Server):
     or resetting any connection. hung: whether it ended because its model hangs. failure: what kept it from serving."""
 
     follower: Follower
+    parent: Parent | None = None
 
     def __init__(
         self,
@@ -147,19 +160,31 @@ class ModelServer(Server):
 
     def open(self, name: str, found: Found) -> None:
         """Loads a model and lets it answer. Any thread. Raises ForetellError."""
-        self._swapper.put(self._swapper.load(name, found))
+        self._swapper.open(name, found)
 
     def unserved(self, name: str, reason: str) -> None:
         """Says to those who ask why there is no model. Any thread."""
-        self._swapper.fail(name, reason)
+        self._swapper.unserved(name, reason)
+
+    def told(self, standings: list[Standing]) -> None:
+        """How the models stand; a worker's parent knows more. Any thread."""
+        if self.parent is not None:
+            return
+        self._door.told = {each.name: each.told() for each in standings}
+        self._door.counts.told = merged(each.series() for each in standings)
 
     def opened(self) -> None:
         """The models have been loaded. Any thread."""
         gc.freeze()
+        if self.parent is not None:
+            self.parent.leave = self.leave
+            self.parent.loaded(self._door)
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._accept()))
 
     def fail(self, error: ForetellError) -> None:
         """None can be loaded: ends it. Any thread."""
+        if self.parent is not None:
+            self._loop.call_soon_threadsafe(self.parent.report, self._door)
         self._loop.call_soon_threadsafe(self._end, error)
 
     async def on_tick(self, counter: int) -> bool:
@@ -176,6 +201,15 @@ class ModelServer(Server):
         for stand in self._door.stands:
             stand.draining = True
 
+    def leave(self) -> None:
+        """Others have taken over: lets nobody in, and ends when all is answered. Any thread."""
+
+        def end() -> None:
+            self._drain_delay = -_AFTER_PARENT_SECONDS
+            self.should_exit = self._door.closing = True
+
+        self._loop.call_soon_threadsafe(end)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._door.closing = True
         # The parent shuts the listeners when the delay is over, before any worker stops accepting.
@@ -183,6 +217,8 @@ class ModelServer(Server):
         self.follower.close()
         for entrance in self._entrances if self._open else []:
             await entrance.close(last=not self._manner.replaceable, forsaken=self.hung)
+        if self.parent is not None:
+            self.parent.left()
         await self._until(self._all_left, self._door.limits.timeout + _GRACE_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -269,6 +305,9 @@ class ModelServer(Server):
             yield
             return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(
+            signal.SIGHUP, lambda *_: (self.parent or self.follower).ask(Asked(RELOAD))
+        )
         try:
             yield
         finally:

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import threading
 from functools import partial
 from time import monotonic
 
 import numpy as np
 
 from foretell.batch import Answers, Call, Output
-from foretell.errors import DeadlineExceeded, ForetellError, Overloaded, PredictionError, UsageError
+from foretell.errors import DeadlineExceeded, ForetellError, PredictionError, UsageError
+from foretell.models import examples
 from foretell.predictor import Predictor
 from foretell.serve import protocols
 from foretell.serve.batcher import Batcher, Failed, Outcome, Waiting
@@ -26,22 +27,21 @@ _WARM_UPS = 3
 _LARGE = 256 << 10
 _MANY_ROWS = 10_000
 
-Done = Callable[[Exchange, Reply], None]
-
 
 class Service:
     """A model behind requests. name: under which it is served, else its own. version: its number, else how its digest
     begins; every answer that it gives says it. debug: errors carry their traceback. watched: whether somebody wants to
     know what became of each request. samples: what the model answered to its example, without and with probabilities,
-    as far as it did."""
+    as far as it did. left: set when it serves no more."""
 
     def __init__(self, predictor: Predictor, limits: Limits, *, name: str = "", debug: bool = False) -> None:
         resolved = predictor.resolved
         self.predictor = predictor
         self.limits = limits
-        self.version = str(resolved.version or resolved.digest.removeprefix("sha256:")[:12]).encode()
+        self.version = resolved.label_of_version.encode()
         self.meter = Meter(name or resolved.name, self.version.decode())
         self.draining = self.watched = False
+        self.left = threading.Event()
         self._debug = debug
         self._wishes = Wishes()
         self._decoder = BodyDecoder(predictor, limits.body)
@@ -57,6 +57,11 @@ class Service:
             self.samples = (answers,)
             if self.predictor.engine.proba:
                 self.samples += (self.predictor.rehearse(Call(True, params)),)
+
+    def check_example(self) -> None:
+        """That the model answers the input example that came with it, if one did. Raises ForetellError."""
+        if not self.samples and examples.row_of(self.predictor.stored, self.predictor.decoder) is not None:
+            self.predictor.rehearse(Call(False, self.predictor.signature.call_params({})))
 
     def described(self, path: str, ready: str = "") -> Described:
         """What is to be known of the model. path: where its requests are sent. ready: of its health, "" for none."""
@@ -109,57 +114,67 @@ class Service:
         """For how many seconds the model has been lost in a call; only another process can help then."""
         return self._batcher.hung
 
-    def invoke(self, exchange: Exchange, done: Done) -> None:
-        """Answers one request by calling done, on the loop, at once or later."""
+    def invoke(self, exchange: Exchange, body: bytes, now: float) -> None:
+        """Answers one request, which came whole at that time, by calling its done, on the loop, at once or later.
+        Whether there is room is looked at first: to refuse must cost less than to answer."""
+        head = exchange.head
         try:
-            if self._batcher.running and self._batcher.hung:
-                raise Overloaded("the model has not come back from a call", "Try again later", full="model_hangs")
-            if exchange.patience:
-                exchange.seconds = patience(exchange, self.limits.timeout)
-            exchange.deadline = monotonic() + exchange.seconds
-            wish = self._wishes.of(exchange)
-            body = exchange.take_body()
+            self._batcher.check_room()
+            seconds = patience(head, self.limits.timeout) if head.patience else self.limits.timeout
+            wish = head.wish
+            if wish is None:
+                wish = head.wish = self._wishes.of(head, body)
             if wish.codec or len(body) > _LARGE:
-                self._desk.run(partial(self._read, body, wish), partial(self._submit, exchange, done))
-                return
+                self._desk.run(partial(self._read, body, wish), partial(self._submit, exchange, now + seconds, seconds))
+            else:
+                self._wait(exchange, self._decoder.read(body, wish), now + seconds, seconds, now)
         except ForetellError as error:
-            done(exchange, self.refused(error))
-            return
-        self._submit(exchange, done, self._read(body, wish))
+            exchange.done(exchange, self.refused(error))
+        except Exception as error:
+            exchange.done(exchange, self.refused(_unread(error)))
 
     def refused(self, error: ForetellError) -> Reply:
         """The reply that says what is wrong."""
         return refusal(error, debug=self._debug)
 
     def _read(self, body: bytes, wish: Wish) -> Ask | ForetellError:
+        """Not on the loop."""
         try:
-            return self._decoder.read(body, wish)
+            ask = self._decoder.read(body, wish)
+            ask.batch.settled()
         except ForetellError as error:
             return error
         except Exception as error:
-            failed = PredictionError(f"the body could not be read: {type(error).__name__}")
-            failed.__cause__ = error
-            return failed
+            return _unread(error)
+        return ask
 
-    def _submit(self, exchange: Exchange, done: Done, ask: Ask | ForetellError) -> None:
+    def _submit(self, exchange: Exchange, deadline: float, seconds: float, ask: Ask | ForetellError) -> None:
+        """What was read elsewhere."""
         if exchange.abandoned:
             return
-        if isinstance(ask, ForetellError):
-            done(exchange, self.refused(ask))
-            return
         try:
-            batch = ask.batch if ask.batch.rows else self.predictor.example()
-            answer = partial(self._reply, exchange, done, ask)
-            waiting = Waiting(batch, ask.call, exchange.deadline, exchange.seconds, answer)
-            self._batcher.submit(waiting)
-            exchange.waiting = waiting
+            if isinstance(ask, ForetellError):
+                raise ask
+            self._batcher.check_room()
+            self._wait(exchange, ask, deadline, seconds, monotonic())
         except ForetellError as error:
-            done(exchange, self.refused(error))
+            exchange.done(exchange, self.refused(error))
 
-    def _reply(self, exchange: Exchange, done: Done, ask: Ask, outcome: Outcome) -> None:
-        waiting, exchange.waiting = exchange.waiting, None
+    def _wait(self, exchange: Exchange, ask: Ask, deadline: float, seconds: float, now: float) -> None:
+        batch = ask.batch if ask.batch.rows else self.predictor.example()
+        exchange.ask = ask
+        exchange.waiting = waiting = Waiting(batch, ask.call, deadline, seconds, now, self._reply, exchange)
+        self._batcher.submit(waiting)
+
+    def _reply(self, waiting: Waiting, outcome: Outcome) -> None:
+        exchange: Exchange = waiting.owner
+        exchange.waiting = None
+        ask = exchange.ask
         rows = ask.batch.rows
-        if (self.watched or isinstance(outcome, Failed)) and waiting is not None:
+        if isinstance(outcome, Portion) and 0 < rows <= _MANY_ROWS and not self.watched:
+            exchange.done(exchange, self._answered(outcome, ask))
+            return
+        if self.watched or isinstance(outcome, Failed):
             portion = None if isinstance(outcome, Failed) else outcome
             exchange.trail = Trail(rows, waiting.since, waiting.turn, ask.batch, ask.call, portion)
         if rows == 0:
@@ -168,11 +183,11 @@ class Service:
             error = outcome.error
             if outcome.row is not None and rows:
                 error.message = ask.place(outcome.row, error.message)
-            done(exchange, self.refused(error))
+            exchange.done(exchange, self.refused(error))
         elif rows > _MANY_ROWS:
-            self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange, done))
+            self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange))
         else:
-            done(exchange, self._answered(outcome, ask))
+            exchange.done(exchange, self._answered(outcome, ask))
 
     def _answered(self, portion: Portion, ask: Ask) -> Reply:
         try:
@@ -197,6 +212,12 @@ def _of_no_rows(example: Outcome) -> Outcome:
     return example if isinstance(example.error, UsageError | DeadlineExceeded) else nothing
 
 
-def _unless_gone(exchange: Exchange, done: Done, reply: Reply) -> None:
+def _unless_gone(exchange: Exchange, reply: Reply) -> None:
     if not exchange.abandoned:
-        done(exchange, reply)
+        exchange.done(exchange, reply)
+
+
+def _unread(error: Exception) -> PredictionError:
+    failed = PredictionError(f"the body could not be read: {type(error).__name__}")
+    failed.__cause__ = error
+    return failed

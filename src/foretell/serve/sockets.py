@@ -78,6 +78,11 @@ def _free(host: str | None, port: int) -> int:
     return port
 
 
+def inherited(listeners: str) -> list[socket.socket]:
+    """In a worker: the listeners, by their numbers."""
+    return [socket.socket(fileno=int(number)) for number in listeners.split(",")]
+
+
 def address(sockets: list[socket.socket], *, secure: bool = False) -> str:
     """How a client on this machine calls it: http://localhost:1234, or https."""
     scheme = "https" if secure else "http"

@@ -80,7 +80,7 @@ class Tracing:
         )
 
     def take(self, client: tuple[str, int] | None, exchange: Exchange, reply: Reply, seconds: float) -> None:
-        parent = parent_of(exchange.traceparent)
+        parent = parent_of(exchange.head.traceparent)
         if not self._sampler.wants(parent):
             return
         meter = exchange.service.meter
@@ -88,13 +88,13 @@ class Tracing:
         self._backlog.put(
             Seen(
                 parent,
-                exchange.tracestate,
+                exchange.head.tracestate,
                 exchange.started,
                 exchange.started + seconds,
                 client[0] if client else "",
                 exchange.request_id.decode("latin-1"),
-                exchange.method,
-                exchange.path.decode("latin-1"),
+                exchange.head.method,
+                exchange.head.path.decode("latin-1"),
                 meter.model,
                 meter.version,
                 reply.status,

@@ -10,12 +10,14 @@ from pathlib import Path
 from foretell import predictor as predictors
 from foretell.compiler.background import Background
 from foretell.compiler.candidates import coverable
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, ModelUnreadable
 from foretell.models import proven
+from foretell.models.load import foreign_code
 from foretell.models.proven import NATIVE
 from foretell.predictor import AUTO, Found, Predictor, variant
 from foretell.registry.uri import RegistryUri, needs_registry, parse
 from foretell.serve.limits import Limits
+from foretell.serve.standing import Version
 
 NAME = re.compile(r"[^\W_][\w .@+-]{0,79}")
 _TRUST = "FORETELL_TRUST"
@@ -24,7 +26,8 @@ _TRUST = "FORETELL_TRUST"
 @dataclass(frozen=True)
 class Wanted:
     """name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether
-    what the uri means at the start may run code. timeout and what follows: the model's own, in place of the server's.
+    what the uri means at the start may run code. timeout, max_…: the model's own, in place of the server's. follow:
+    whether what its uri means later is served then.
     """
 
     name: str
@@ -38,15 +41,19 @@ class Wanted:
     max_batch_size: int | None = None
     max_queue_delay_ms: float | None = None
     max_queue: int | None = None
+    follow: bool = False
 
     @property
     def variant(self) -> str:
         return variant(self.schema, self.cast)
 
-    def find(self, say: Callable[[str], None] | None = None) -> Found:
-        """What the uri means now, found and verified. Only what was trusted before may run code. Raises
-        ForetellError."""
-        found = predictors.find(self.uri, registry=self.registry, engine=self.engine, variant=self.variant, say=say)
+    def find(self, version: Version | None = None, say: Callable[[str], None] | None = None) -> Found:
+        """What the uri means now, or that version of it, found and verified. Only what was trusted before may run code.
+        Raises ForetellError."""
+        uri = version.uri if version else self.uri
+        found = predictors.find(uri, registry=self.registry, engine=self.engine, variant=self.variant, say=say)
+        if version is not None and found.resolved.digest != version.digest:
+            raise ModelUnreadable(f"{found.resolved.label} is not what it was")
         return self.with_engine(found, say or (lambda _: None))
 
     def with_engine(self, found: Found, say: Callable[[str], None]) -> Found:
@@ -107,6 +114,14 @@ def keep_trust(found: Found) -> None:
     digests = [part.strip() for part in said.split(",") if part.strip()]
     if found.resolved.digest not in digests and said.lower() not in ("1", "true", "yes"):
         os.environ[_TRUST] = ",".join([*digests, found.resolved.digest])
+
+
+def brings_code(found: Found) -> bool:
+    """Whether loading runs Python code of the model's own, which a process can take only once."""
+    if found.compiled is not None:
+        return False
+    model = found.settled.model
+    return found.settled.flavour == "python_function" or bool(foreign_code(model))
 
 
 def why(error: Exception) -> str:
