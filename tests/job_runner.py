@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import signal
+import sqlite3  # noqa: F401
 import sys
 import traceback
 from collections.abc import Callable

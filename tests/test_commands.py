@@ -253,6 +253,12 @@ def test_a_job_that_fails_at_its_last_row_leaves_the_older_output() -> None:
     assert "older" == Path("out.csv").read_text()
 
 
+def test_a_pipe_that_is_stopped_leaves_no_draft() -> None:
+    """Parts of an output that are done already are of no use where the input does not come again."""
+    ended, err = stopped_in_the_middle(signal.SIGTERM, "out/", "--part-mb", "1", began=".out.parts/part-*")
+    assert (143, ["in.csv"]) == (ended, [path.name for path in Path.cwd().iterdir()]), err
+
+
 @pytest.mark.parametrize("older", ["older", None], ids=["replacing", "new"])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_a_job_that_is_stopped_in_the_middle_leaves_what_was_there(
@@ -279,15 +285,17 @@ def test_a_job_that_is_killed_in_the_middle_can_be_run_again() -> None:
     assert ["out.csv"] == outputs()
 
 
-def stopped_in_the_middle(sent: signal.Signals) -> tuple[int, str]:
+def stopped_in_the_middle(
+    sent: signal.Signals, to: str = "out.csv", *more: str, began: str = ".*draft*"
+) -> tuple[int, str]:
     """Feeds a job through a pipe that stays open, and stops it when its draft holds rows; (exit code, stderr)."""
-    command = [*COMMAND, "models", "predict", "-m", str(MODEL), "-t", "csv", "-o", "out.csv"]
+    command = [*COMMAND, "models", "predict", "-m", str(MODEL), "-t", "csv", "-o", to, *more]
     fed = (HEADER + LONG * (2 * BLOCK // len(LONG) + 1)).encode()[: 2 * BLOCK]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(fed)
         process.stdin.flush()
-        assert drafted(process)
+        assert drafted(process, began)
         process.send_signal(sent)
         try:
             process.wait(PATIENCE)
@@ -297,10 +305,10 @@ def stopped_in_the_middle(sent: signal.Signals) -> tuple[int, str]:
     return process.returncode, err
 
 
-def drafted(process: "subprocess.Popen[bytes]") -> bool:
+def drafted(process: "subprocess.Popen[bytes]", began: str) -> bool:
     """Whether part of an output comes to lie in a draft; the job must not end by itself before."""
     until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and not any(path.stat().st_size for path in Path.cwd().glob(".*draft*")):
+    while time.monotonic() < until and not any(path.stat().st_size for path in Path.cwd().glob(began)):
         with contextlib.suppress(subprocess.TimeoutExpired):
             raise AssertionError(f"the job ended by itself, with {process.wait(timeout=0.005)}")
     return time.monotonic() < until

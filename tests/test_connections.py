@@ -176,6 +176,15 @@ def test_a_client_that_has_said_all_still_gets_its_answer(server: Server) -> Non
         assert wire.ended()
 
 
+def test_a_page_among_the_last_requests_ends_none_of_them(server: Server) -> None:
+    """What was asked behind a page is answered too, before the connection ends."""
+    with connected(server) as wire:
+        wire.send(post(*[ROW] * 2000) + get("/version") + post(OTHER) + get("/version"))
+        wire.connection.shutdown(socket.SHUT_WR)
+        assert [200] * 4 == [wire.answer()[0] for _ in range(4)]
+        assert wire.ended()
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -10,23 +10,27 @@ import pickle
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 
+import foretell as package
 from conftest import PATIENCE, Server, foretell, serving
 from foretell import machine
 from foretell.registry.local import LocalRegistry
 from load import Connection
 from scripted import data, stored_model
 from test_lifecycle import children
+from tracking import scripted
 
 SOAK = int(os.environ.get("FORETELL_SOAK", "1"))
 CLIENTS = 8
 QUICK = ("--poll-seconds", "0.1")
 PRODUCTION = "models:/m/Production"
+IRIS = Path(package.__file__).parent / "demo" / "iris"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +46,15 @@ class Registry:
         self.local = LocalRegistry(folder / "registry")
         self._folder = folder
 
-    def add(self, pickled: bytes, columns: tuple[str, ...] = ("a", "b"), *, code: dict[str, str] | None = None) -> int:
+    def add(
+        self,
+        pickled: bytes,
+        columns: tuple[str, ...] = ("a", "b"),
+        *,
+        code: dict[str, str] | None = None,
+        spoil: Callable[[Path], Any] | None = None,
+    ) -> int:
+        """Another version in Production; what is spoilt was before it gets there."""
         number = len(list(self._folder.glob("model-*"))) + 1
         folder = self._folder / f"model-{number}"
         folder.mkdir()
@@ -54,7 +66,10 @@ class Registry:
             (folder / "code").mkdir()
         for name, text in (code or {}).items():
             (folder / "code" / name).write_text(text)
-        self.local.add("m", folder, "Production", None)
+        self.local.add("m", folder, None, None)
+        if spoil is not None:
+            spoil(self.local.root / "m" / "versions" / str(number) / "files" / "model.pkl")
+        self.local.point("m", number, stage="Production")
         return number
 
     def adds(self, number: int) -> int:
@@ -244,19 +259,12 @@ class Breaks:
         return eval, ("1 / 0",)
 
 
-def missing(registry: Registry) -> None:
-    number = registry.adds(2)
-    (registry.local.root / "m" / "versions" / str(number) / "files" / "model.pkl").unlink()
-
-
-def changed(registry: Registry) -> None:
-    number = registry.adds(2)
-    (registry.local.root / "m" / "versions" / str(number) / "files" / "model.pkl").write_bytes(plus(7))
-
-
 FAILURES = {
-    "missing-file": (missing, "is missing from the registry"),
-    "bad-digest": (changed, "is not the file that was registered"),
+    "missing-file": (lambda registry: registry.add(plus(1), spoil=Path.unlink), "is missing from the registry"),
+    "bad-digest": (
+        lambda registry: registry.add(plus(1), spoil=lambda file: file.write_bytes(plus(7))),
+        "is not the file that was registered",
+    ),
     "load-error": (lambda registry: registry.add(pickle.dumps(Breaks())), "division by zero"),
     "hang": (lambda registry: registry.add(pickle.dumps(Hangs())), "it was not loaded within 6 s"),
     "signature": (
@@ -411,3 +419,111 @@ def test_free_memory_is_what_the_container_leaves(tmp_path: Path) -> None:
         for name, own in (("two", "own2"), ("one", "own1"), ("none", "own2"))
     ]
     assert [400_000, 50_000, 700 << 10] == free
+
+
+# A registry that is down
+
+
+def test_serves_what_it_knew_while_the_registry_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tracking server is down at the start, the last verified version serves, and its age is told; what the
+    server says when it is back is followed."""
+    monkeypatch.setenv("FORETELL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    seen = 'foretell_registry_confirmed_time_seconds{model="m"}'
+    row = data([5.1, 3.5, 1.4, 0.2])
+    with scripted() as tracking:
+        tracking.model({path.name: path.read_bytes() for path in IRIS.iterdir()})
+        options = ("-m", PRODUCTION, "--registry", tracking.uri, *QUICK, "--follow")
+        with serving(*options) as server:
+            assert ("1", 200) == (told(server)["version"], server.post(row).status)
+        known = tracking.answers["mlflow/registered-models/get"]
+        tracking.answers["mlflow/registered-models/get"] = lambda request: request.reply(b"", 503)
+        began = time.time()
+        with serving(*options) as server:
+            server.lines.until("cannot look for newer versions")
+            old = server.post(row).headers["x-model-version"], metric(server, seen)
+            version = {"name": "m", "version": "2", "current_stage": "Production", "status": "READY"}
+            tracking.answers["mlflow/model-versions/search"] = {"model_versions": [version]}
+            tracking.answers["mlflow/registered-models/get"] = known
+            server.lines.until("m is served by version 2 now, and was by 1")
+            new = server.post(row).headers["x-model-version"], metric(server, seen)
+    assert "using m version 1 as it was resolved" in "".join(server.lines)
+    assert 1 == len([line for line in server.lines if "cannot look" in line and "503" in line])
+    assert ("1", "2") == (old[0], new[0])
+    assert 0 < old[1] < began < new[1]
+
+
+# Shadows
+
+
+def test_a_shadow_is_compared_and_never_seen(tmp_path: Path) -> None:
+    """Clients get the model's answers alone; /version and /metrics tell how the shadow's differ."""
+    registry = Registry(tmp_path)
+    registry.adds(1)
+    registry.add(half_right())
+    options = ("--shadow", "models:/m/2", "--shadow", "models:/m/2")
+    with on(registry, *options, uri="models:/m/1") as server:
+        for number in (1, 2, 3):
+            assert (200, b'{"predictions": [%d.0]}' % (1000 + number)) == asked(server, [number, 0])
+        assert (200, b'{"predictions": [1004.0,1005.0]}') == asked(server, [4, 0], [5, 0])
+        while 5 != sum(count for name, count in told(server).get("shadow", {}).items() if name != "largest_difference"):
+            pass
+        stands = told(server)["shadow"]
+        served_rows = metric(server, 'foretell_rows_total{model="m",version="1"}')
+        different = metric(server, 'foretell_shadow_rows_total{model="m",outcome="different"}')
+    assert {"equal": 2, "different": 3, "largest_difference": 0.5} == stands
+    assert (5.0, 3.0) == (served_rows, different)
+    assert [] == [line for line in server.lines if "Traceback" in line]
+
+
+def test_a_shadow_that_fails_costs_nothing(registry: Registry) -> None:
+    """One with another signature answers nothing, which is counted and said."""
+    registry.add(plus(1), ("a", "c"))
+    with on(registry, "--shadow", "models:/m/2", uri="models:/m/1") as server:
+        assert answer(1) == served(server)
+        said = server.lines.until("the shadow of m")
+        while {"failed": 1} != told(server).get("shadow"):
+            pass
+    assert "its signature differs" in server.lines.until("its signature differs")
+    assert said
+
+
+def test_disagreements_are_counted_by_class(tmp_path: Path) -> None:
+    """Of classes it is told which the shadow took for which."""
+    registry = Registry(tmp_path)
+    registry.add(classes("yes", "no"))
+    registry.add(classes("yes", "maybe"))
+    with on(registry, "--shadow", "models:/m/2", uri="models:/m/1") as server:
+        assert (200, b'{"predictions": ["yes","no","no"]}') == asked(server, [1, 0], [0, 0], [0, 0])
+        line = 'foretell_shadow_disagreements_total{model="m",served="no",shadow="maybe"}'
+        while 2.0 != metric(server, line):
+            pass
+        assert {"equal": 1, "different": 2} == told(server)["shadow"]
+
+
+def asked(server: Server, *rows: list[float]) -> tuple[int, bytes]:
+    reply = server.post(data(*rows))
+    return reply.status, reply.body
+
+
+def half_right() -> bytes:
+    """A model that is off by a half for odd rows."""
+
+    class Half:
+        def predict(self, rows: Any) -> Any:
+            return rows[:, 0] + 1000 + (rows[:, 0] % 2) / 2
+
+    return cloudpickle.dumps(Half())
+
+
+def classes(one: str, other: str) -> bytes:
+    class Classes:
+        def __init__(self, one: str, other: str) -> None:
+            self.one, self.other = one, other
+
+        def predict(self, rows: Any) -> Any:
+            import numpy as np
+
+            return np.where(rows[:, 0] > 0, self.one, self.other)
+
+    return cloudpickle.dumps(Classes(one, other))

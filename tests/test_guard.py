@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import Command
-from foretell.cli.named import undated
+from foretell.cli.named import job_name, undated
 from foretell.job.counting import distribution
 from foretell.job.figures import Figures
 from foretell.job.guard import Guard, Limits, psi
@@ -216,3 +216,20 @@ UNDATED = {
 def test_dates_do_not_count_in_names() -> None:
     """Tonight's job has the name of last night's; numbers that are no dates stay."""
     assert UNDATED == {path: undated(path) for path in UNDATED}
+
+
+NAMED = {
+    "models:/churn/Production": "churn",
+    "models:/churn/12": "churn",
+    "models:/churn@champion": "churn",
+    "runs:/0a1b/model": "model",
+    "mlflow-artifacts:/1/x/artifacts": "mlflow-artifacts:/1/x/artifacts",
+    "/models/2026-11-30/m.ubj": "/models/{date}/m.ubj",
+}
+
+
+def test_a_new_version_is_the_same_job() -> None:
+    """A registered model counts by its name alone, whatever version, stage or alias was named."""
+    given = {"job_name": None, "input_path": "/in/../in/a.csv", "output_path": "-"}
+    for uri, name in NAMED.items():
+        assert f"{name}: /in/a.csv > stdout" == job_name({**given, "model_uri": uri})

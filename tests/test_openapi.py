@@ -21,7 +21,7 @@ from conftest import HERE, PATIENCE, Server, model_path, serving
 from foretell import predictor
 from foretell.errors import InputError
 from foretell.serve import keys
-from foretell.serve.exchange import Exchange
+from foretell.serve.head import Head
 from foretell.serve.headers import Wishes
 from foretell.serve.limits import Limits
 from foretell.serve.openapi import Described, document
@@ -78,10 +78,10 @@ def test_its_examples_are_requests(models: Path, name: str) -> None:
         bodies = [each["value"] for each in medium.get("examples", {}).values()]
         for body in bodies or filter(None, [medium.get("example")]):
             assert valid(doc, medium["schema"], body)
-            exchange = Exchange(served, b"", 0.0)
-            exchange.content_type = kind.encode()
-            raw = body if isinstance(body, str) else json.dumps(body)
-            assert 1 == decoder.read(raw.encode(), Wishes().of(exchange)).batch.rows, (kind, body)
+            head = Head(b"/invocations")
+            head.content_type = kind.encode()
+            raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+            assert 1 == decoder.read(raw, Wishes().of(head, raw)).batch.rows, (kind, body)
             tried += 1
     assert tried > 6
 

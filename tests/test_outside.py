@@ -122,16 +122,18 @@ def _refused(ran: Ran, *codes: int) -> str:
     "name", ["../../evil", "/{tmp}/evil", "..\\evil", "a/../../../evil", "%2e%2e/evil", "evil\0.txt"]
 )
 def test_a_servers_file_names_lead_nowhere_else(name: str, server: Scripted, tmp_path: Path) -> None:
-    """Nothing is written but in the cache. (Path traversal write, remote file name: CVE-2023-6018, CVE-2024-0520,
-    CVE-2025-11201.)"""
+    """Nothing is written but in the cache and the ledger. (Path traversal write, remote file name: CVE-2023-6018,
+    CVE-2024-0520, CVE-2025-11201.)"""
     listed = name.replace("/{tmp}", str(tmp_path))
     entry = {"path": listed, "is_dir": False, "file_size": 4}
     server.answers["list "] = {"files": [{"path": "MLmodel", "is_dir": False, "file_size": 12}, entry]}
     server.answers["file MLmodel"] = server.answers[f"file {listed}"] = b"evil"
     before = sorted(tmp_path.rglob("*"))
     assert "cannot be a file's name here" in _refused(_predict("models:/m/1"))
-    made = [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path not in before]
-    assert {"cache"} == set(made)
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path not in before and path.is_file()}
+    places = (Path("cache"), Path("home/.local/state/foretell"))
+    assert made
+    assert all(any(path.is_relative_to(place) for place in places) for path in made)
     assert [] == [path for path in tmp_path.rglob("*") if "evil" in path.name]
 
 

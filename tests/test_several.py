@@ -154,7 +154,7 @@ def test_says_what_is_wrong_with_a_file(tmp_path: Path, command: Command, text: 
 OPTIONS = {
     "none": ([], "Missing option '-m'"),
     "clash": (["-m", "models:/a/1", "-m", "a=models:/b/2"], "two models would be called 'a'"),
-    "schema": (["-m", "a", "-m", "b", "--schema", "x"], "--schema and --cast are about one model"),
+    "schema": (["-m", "a", "-m", "b", "--schema", "x"], "--schema, --cast and --shadow are about one model"),
     "uv": (["-m", "a", "-m", "b", "--env-manager", "uv", "-p", "0"], "--env-manager uv makes an environment for one"),
     "no-file": (["--config", "none.toml"], "none.toml: No such file"),
 }

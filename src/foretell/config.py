@@ -65,6 +65,11 @@ SETTINGS = {
     "allow_signature_change": Setting(
         False, "Let another version take or give something else.", ("FORETELL_ALLOW_SIGNATURE_CHANGE",)
     ),
+    "shadow": Setting(
+        None,
+        "Another model, which gets the same rows: its answers are compared and counted, and never returned.",
+        ("FORETELL_SHADOW",),
+    ),
     "host": Setting(
         None, "Address to listen on; by default both loopback addresses.", ("FORETELL_HOST", "MLFLOW_HOST")
     ),

@@ -17,7 +17,7 @@ from foretell.columns import build, matrix
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
 from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, has_colons, json_type, object_lines, record_type
 from foretell.signature import Signature, check_names, listed, nearest
-from foretell.strict_json import strict_json
+from foretell.strict_json import strict_json, within
 from foretell.tensors import NULL_INSIDE, stacked
 
 Raw = bytes | memoryview | msgspec.Raw
@@ -25,10 +25,15 @@ Records = list[dict[str, msgspec.Raw]]
 
 
 class RowDecoder:
-    """Decodes rows that a signature describes. Errors: CellWrong (row, column), FormWrong, InputUnreadable."""
+    """Decodes rows that a signature describes. Errors: CellWrong (row, column), FormWrong, InputUnreadable.
 
-    def __init__(self, signature: Signature) -> None:
+    most: how large a document may be, by `strict_json.within`, to be read cell by cell, which takes many times its
+    memory. A larger one that the fast decoders refuse is InputTooLarge.
+    """
+
+    def __init__(self, signature: Signature, most: int | None = None) -> None:
         self.signature = signature
+        self._most = most
         self._names = signature.names
         self.row: Any = tuple[*(json_type(column) for column in signature.inputs)]  # type: ignore[misc]
         self._lists = msgspec.json.Decoder(list[self.row])  # type: ignore[name-defined]
@@ -55,7 +60,7 @@ class RowDecoder:
                 return self._from_tensors(data) or self._from_tuples(self._lists.decode(data))
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
-        values = strict_json(data)
+        values = self.exact(data)
         if not isinstance(values, list):
             raise FormWrong(f"expected an array of rows, got {show(values)}")
         return self.values(values)
@@ -72,7 +77,7 @@ class RowDecoder:
         rows = []
         for at, line in enumerate(line for line in block.split(b"\n") if line.strip()):
             try:
-                rows.append(strict_json(line))
+                rows.append(self.exact(line))
             except InputUnreadable as error:
                 raise CellWrong(at, None, error.message) from error
         return self.values(rows)
@@ -85,7 +90,7 @@ class RowDecoder:
                 return self._from_columns(data)
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
-        values = strict_json(data)
+        values = self.exact(data)
         if not isinstance(values, dict):
             raise FormWrong(f"expected an object of columns, got {show(values)}")
         return self.named_columns(values)
@@ -116,7 +121,7 @@ class RowDecoder:
         if not self.signature.named or names == self._names:
             return self.rows(raw)
         self._check_names(dict.fromkeys(names))
-        values = strict_json(bytes(raw))
+        values = self.exact(bytes(raw))
         if not isinstance(values, list):
             raise FormWrong(f"expected an array of rows, got {show(values)}")
         at = {name: position for position, name in enumerate(names)}
@@ -126,6 +131,11 @@ class RowDecoder:
                 raise CellWrong(index, None, f"the row has {_count(row)}, and there are {len(names)} names in columns")
             rows.append([row[at[name]] if name in at else None for name in self._names])
         return self.values(rows)
+
+    def exact(self, data: bytes) -> Any:
+        """A document by the letter. Raises InputUnreadable, InputTooLarge."""
+        within(data, self._most)
+        return strict_json(data)
 
     def tuples(self, rows: list[tuple[Any, ...]]) -> Batch | None:
         """Rows that were decoded as `row`, the type of one in JSON; None where only the other ways can tell."""
@@ -193,7 +203,10 @@ class RowDecoder:
     def _from_records(self, records: list[Any], data: bytes, raw: Callable[[], Records]) -> Batch:
         """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
         colons = data.count(b":")
-        if b"\\u003" in data or (colons != len(records) * len(self._names) and not has_colons(raw(), colons)):
+        more = colons != len(records) * len(self._names)
+        if more:
+            within(data, self._most)
+        if b"\\u003" in data or (more and not has_colons(raw(), colons)):
             raise _Odd
         return self._from_tuples([msgspec.structs.astuple(record) for record in records])
 

@@ -6,10 +6,13 @@ from itertools import accumulate
 from typing import Any
 
 from foretell.cells import show
-from foretell.errors import InputUnreadable
+from foretell.errors import InputTooLarge, InputUnreadable
 
 MAX_DEPTH = 100
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TEXT = re.compile(rb'"[^"]*"?')
+_OTHER = bytes(set(range(256)) - set(b"[]{}"))
+_PIECE = 1 << 16
+_ARRAY_UNITS = 4
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
@@ -34,13 +37,35 @@ def strict_json(data: bytes) -> Any:
         raise InputUnreadable(f"not valid JSON: {error}") from error
 
 
+def within(data: bytes, most: int | None) -> None:
+    """That a document is small enough to be read by the letter, which takes many times its memory: by its commas and
+    brackets, an array or object counting as four. Raises InputTooLarge."""
+    if most is None or len(data) <= most:
+        return
+    count = data.count(b",") + _ARRAY_UNITS * (data.count(b"[") + data.count(b"{"))
+    if count > most:
+        raise InputTooLarge(
+            f"something in this JSON needs a closer look, and it is too large for one: {count:,} values, over {most:,}",
+            "Send fewer rows at a time: then it is said what is wrong, and where",
+        )
+
+
 def _depth(data: bytes) -> int:
-    """How deep arrays and objects stand in each other; where there are few, their number will do."""
+    """How deep arrays and objects stand in each other, as far as it matters; where there are few, their number will do.
+
+    It goes in steps that take little time each: whoever waits for this thread's lock waits for one.
+    """
     few = data.count(b"[") + data.count(b"{")
     if few <= MAX_DEPTH:
         return few
-    brackets = re.sub(rb"[^][{}]+", b"", _TEXT.sub(b"", data))
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    brackets = _TEXT.sub(b"", data.replace(b"\\\\", b"").replace(b'\\"', b"")).translate(None, _OTHER)
+    deepest = depth = 0
+    for at in range(0, len(brackets), _PIECE):
+        levels = list(accumulate(map(_STEPS.__getitem__, brackets[at : at + _PIECE]), initial=depth))
+        depth, deepest = levels[-1], max(deepest, *levels)
+        if deepest > MAX_DEPTH:
+            break
+    return deepest
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

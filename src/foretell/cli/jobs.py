@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import click
 import msgspec
 
-from foretell.cli.main import Decorated, option
+from foretell.cli.main import Decorated, foretell, option
 from foretell.cli.noting import when
+from foretell.cli.registry import say
 from foretell.errors import UsageError, printable
 from foretell.job.accepting import accept as put_in_place
-from foretell.job.journal import begun
+from foretell.job.journal import rows_done
 from foretell.job.outputs import held_of, journal_of
 from foretell.job.report import Report, decoded
 from foretell.ledger import processes
@@ -44,18 +46,19 @@ def list_jobs(last: int, name: str | None, as_json: bool, state: str | None) -> 
     """List the jobs that ran here, the newest first."""
     ledger = _ledger(state)
     entries = [entry for entry in ledger.entries() if name in (None, entry.begun.name)][:last]
-    resumable = _resumable(ledger)
+    done = _done(ledger)
     if as_json:
         for entry in entries:
-            click.echo(msgspec.json.encode(_told(entry, entry.id in resumable)))
+            click.echo(msgspec.json.encode(_told(entry, done)))
         return
     if not entries:
         click.echo(f"No job is in {ledger.path}.", err=True)
         return
     rows = [("ID", "STATE", "BEGAN", "ROWS", "TOOK", "NAME")]
     for entry in entries:
-        told = _state(entry) + (", resumable" if entry.id in resumable else "")
-        count = f"{entry.rows:,}" if entry.until else "–"
+        told = _state(entry) + (", resumable" if _resumable(entry, done) else "")
+        rows_ = entry.rows if entry.until else done.get(entry.id)
+        count = "–" if rows_ is None else f"{rows_:,}"
         took = entry.seconds if entry.until else time.time() - entry.begun.since
         shown = f"{took:,.1f} s" if entry.until or _state(entry) == RUNNING else "–"
         rows.append((str(entry.id), told, when(entry.begun.since), count, shown, printable(entry.begun.name)))
@@ -65,7 +68,9 @@ def list_jobs(last: int, name: str | None, as_json: bool, state: str | None) -> 
             cell.rjust(width) if at in (0, 3, 4) else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        click.echo("  ".join(cells).rstrip())
+        line = "  ".join(cells).rstrip()
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+        click.echo(line if len(line) <= wide else f"{line[: wide - 1]}…")
 
 
 @command.command()
@@ -76,11 +81,11 @@ def show(job: str, as_json: bool, state: str | None) -> None:
     """Show a job, by its number or "last"."""
     ledger = _ledger(state)
     entry = _entry(ledger, job)
-    resumable = entry.id in _resumable(ledger)
+    done = _done(ledger)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_told(entry, resumable)), indent=2))
+        click.echo(msgspec.json.format(msgspec.json.encode(_told(entry, done)), indent=2))
         return
-    for name, told in _lines(entry, resumable):
+    for name, told in _lines(entry, done):
         click.echo(f"{name:<11} {printable(told)}")
 
 
@@ -107,8 +112,7 @@ def resume(job: str, state: str | None) -> None:
         os.chdir(begun_.folder)
     except OSError as error:
         raise UsageError(f"{told}: its folder {begun_.folder} is gone ({error.strerror})") from error
-    from foretell.cli.main import foretell
-
+    say(f"in {begun_.folder}: {shlex.join(['foretell', *begun_.command])}")
     sys.argv = ["foretell", *begun_.command]
     foretell.main(args=list(begun_.command), prog_name="foretell", standalone_mode=False)
 
@@ -170,30 +174,37 @@ def _state(entry: Entry) -> str:
     return {True: RUNNING, False: KILLED, None: ELSEWHERE}[processes.runs(entry.process, entry.host)]
 
 
-def _resumable(ledger: Ledger) -> set[int]:
-    """The jobs that can be gone on with: the last one of an output, where that is begun and not complete."""
+def _done(ledger: Ledger) -> dict[int, int]:
+    """Rows that are safe of the jobs that are not complete: of the last one of each output."""
     newest: dict[str, Entry] = {}
     for entry in ledger.entries():
         if entry.begun.output:
             newest.setdefault(entry.begun.output, entry)
-    return {
-        entry.id
-        for output, entry in newest.items()
-        if entry.state not in (HELD, *COUNTED) and _state(entry) != RUNNING and begun(journal_of(Path(output)))
-    }
+    unfinished = {output: entry.id for output, entry in newest.items() if entry.state not in (HELD, *COUNTED)}
+    rows = {job: rows_done(journal_of(Path(output))) for output, job in unfinished.items()}
+    return {job: count for job, count in rows.items() if count is not None}
 
 
-def _told(entry: Entry, resumable: bool) -> dict[str, Any]:
-    told = {"id": entry.id, "state": _state(entry), "resumable": resumable, "host": entry.host}
+def _resumable(entry: Entry, done: dict[int, int]) -> bool:
+    return entry.id in done and _state(entry) not in (RUNNING, ELSEWHERE) and entry.begun.source != STDIN
+
+
+def _told(entry: Entry, done: dict[int, int]) -> dict[str, Any]:
+    told = {"id": entry.id, "state": _state(entry), "resumable": _resumable(entry, done), "host": entry.host}
     told |= {"pid": processes.pid_of(entry.process), "ended": entry.until or None, "seconds": entry.seconds}
-    told |= {"rows": entry.rows, "rejected": entry.rejected, "error": entry.error}
+    told |= {
+        "rows": entry.rows if entry.until else done.get(entry.id, 0),
+        "rejected": entry.rejected,
+        "error": entry.error,
+    }
     report = msgspec.Raw(entry.report) if decoded(entry.report) is not None else None
     return {**told, **msgspec.to_builtins(entry.begun), "report": report}
 
 
-def _lines(entry: Entry, resumable: bool) -> list[tuple[str, str]]:
+def _lines(entry: Entry, done: dict[int, int]) -> list[tuple[str, str]]:
     begun_ = entry.begun
-    state = _state(entry) + (f"; foretell jobs resume {entry.id} goes on" if resumable else "")
+    goes_on = f"; foretell jobs resume {entry.id} goes on after {done.get(entry.id, 0):,} rows"
+    state = _state(entry) + (goes_on if _resumable(entry, done) else "")
     command = shlex.join(["foretell", *begun_.command]) + (
         f" (without {', '.join(begun_.omitted)})" * bool(begun_.omitted)
     )
@@ -205,6 +216,8 @@ def _lines(entry: Entry, resumable: bool) -> list[tuple[str, str]]:
     where = f"by process {processes.pid_of(entry.process)} on {entry.host}, in {begun_.folder}"
     lines += [("began", f"{when(begun_.since)} {where}"), ("command", command)]
     lines.append(("model", f"{begun_.label or begun_.model}, {begun_.digest or 'not found'}"))
+    if not entry.until and entry.id in done:
+        lines.append(("rows", f"{done[entry.id]:,} so far"))
     if entry.until:
         rows = f"{entry.rows:,}, {entry.rejected:,} of them rejected" if entry.rejected else f"{entry.rows:,}"
         lines += [("ended", f"{when(entry.until)}, after {entry.seconds:,.2f} s"), ("rows", rows)]

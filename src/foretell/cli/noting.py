@@ -103,7 +103,7 @@ def noted(given: dict[str, Any]) -> "Iterator[Note]":
             note.end(STOPPED)
         raise
     except BaseException as error:
-        note.end(FAILED, type(error).__name__)
+        note.end(FAILED, f"{type(error).__name__}: {error}")
         raise
     note.end(FINISHED)
 

@@ -1,6 +1,7 @@
 """`foretell models serve`: a model behind a port."""
 
 import json
+import os
 import socket
 import sys
 import time
@@ -35,11 +36,12 @@ from foretell.serve.generations import Generations
 from foretell.serve.limits import Limits
 from foretell.serve.safety import entrances, is_loopback
 from foretell.serve.server import Manner, run
+from foretell.serve.shadow import Shadow
 from foretell.serve.sockets import address, bind, inherited
 from foretell.serve.standing import Version
 from foretell.serve.swapper import Manners
 from foretell.serve.wanted import Wanted, brings_code, keep_trust
-from foretell.serve.workers import Supervisor
+from foretell.serve.workers import SETTINGS, Supervisor
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 _DRAIN_DELAY = 5.0
@@ -94,6 +96,7 @@ def serve(**given: Any) -> None:
     beside = bind_beside(given)
     for note in safety_of(given).check([*sockets, *beside]):
         say(note)
+    wanted = {name: _with_shadow(one) for name, one in wanted.items()}
     first = _first(wanted, given)
     if given["drain_delay"] is None:
         given["drain_delay"] = 0.0 if is_loopback(sockets) else _DRAIN_DELAY
@@ -108,15 +111,14 @@ def serve(**given: Any) -> None:
 
 
 @click.command(name="serve-worker", hidden=True)
-@click.argument("settings")
 @click.argument("listeners")
 @click.argument("channel", type=int)
 @click.argument("alive", type=int)
 @click.argument("board", type=int)
 @click.argument("slot", type=int)
-def worker(settings: str, listeners: str, channel: int, alive: int, board: int, slot: int) -> None:
+def worker(listeners: str, channel: int, alive: int, board: int, slot: int) -> None:
     """One of several server processes; started by `serve -w N`."""
-    given = json.loads(settings)
+    given = json.loads(os.environ.pop(SETTINGS))
     wanted = {one["name"]: msgspec.convert(one, Wanted) for one in given["models"]}
     parent = Parent(channel, alive)
     with own_stdout():
@@ -133,6 +135,15 @@ def _first(wanted: dict[str, Wanted], given: dict[str, Any]) -> dict[str, Callab
         return first
     found = {name: _found(find, fatal=alone) for name, find in first.items()}
     return {name: partial(_again, result) for name, result in found.items()}
+
+
+def _with_shadow(one: Wanted) -> Wanted:
+    """With its shadow's very version, which may run code if it is trusted now."""
+    if not one.shadow:
+        return one
+    found = replace(one, uri=one.shadow).find(trust=one.trust, say=say)
+    keep_trust(found)
+    return replace(one, shadow=found.resolved.pinned)
 
 
 def _find(one: Wanted, given: dict[str, Any]) -> Found:
@@ -223,7 +234,8 @@ def _run(
         poll=0.0 if several else given["poll_seconds"],
         change=_manners(given),
     )
-    witnesses = witnesses_of(given)
+    shadowed = [replace(one, uri=one.shadow) for one in wanted.values() if one.shadow]
+    witnesses = (*witnesses_of(given), *(Shadow(one, one.find, say) for one in shadowed))
     run(
         wanted,
         first,

@@ -24,6 +24,7 @@ def several_options(function: Decorated) -> Decorated:
     for one in (
         option("registry"),
         option("schema"),
+        option("shadow", metavar="URI"),
         click.option(
             "--cast",
             multiple=True,
@@ -51,10 +52,13 @@ def wanted_models(given: dict[str, Any]) -> dict[str, Wanted]:
     for said in given["model_uri"]:
         name, uri = _named(said)
         models.append(Wanted(name or name_of(uri), uri, schema=given["schema"], cast=casts(given["cast"]), **shared))
+        models[-1] = replace(models[-1], shadow=given["shadow"] or "")
     if not models:
         raise UsageError("Missing option '-m' / '--model-uri'.", "See: foretell models serve --help")
-    if len(models) > 1 and (given["schema"] or given["cast"]):
-        raise UsageError("--schema and --cast are about one model", "Several have theirs in a file: --config FILE")
+    if len(models) > 1 and (given["schema"] or given["cast"] or given["shadow"]):
+        raise UsageError(
+            "--schema, --cast and --shadow are about one model", "Several have theirs in a file: --config FILE"
+        )
     found: dict[str, Wanted] = {}
     for one in models:
         if (other := found.get(one.name)) is not None:
@@ -133,7 +137,7 @@ class _Reading:
             self._say(begin, "a model without its uri")
         if "uri" not in read or set(table) - set(read):
             return None
-        for key in ("uri", "schema"):
+        for key in ("uri", "schema", "shadow"):
             if key in read and not needs_registry(read[key]) and ":" not in read[key]:
                 read[key] = str(self._path.parent / read[key])
         try:
@@ -192,6 +196,7 @@ _KEYS = {
     "registry": _text,
     "engine": lambda value: "" if value in ENGINES else f"none of {', '.join(ENGINES)}",
     "schema": _text,
+    "shadow": _text,
     "cast": _cast,
     "timeout": _number(0.001, whole=False),
     "max_batch_size": _number(1, whole=True),

@@ -111,8 +111,8 @@ def _from_map(drawn: Frontier) -> str:
 
 def _sentence(won: Way | None, found: list[Way], needs: Needs) -> str:
     if won is None:
-        failed = [f"{way.name}: {check.found}" for way in found for check in way.checks if not check.ok]
-        return f"Neither way meets these needs on this machine ({'; '.join(failed[:2])})."
+        failed = [f"{way.name}: {next(check.found for check in way.checks if not check.ok)}" for way in found]
+        return f"Neither way meets these needs on this machine ({'; '.join(failed)})."
     cost = cost_told(won.cost, needs.price)
     others = [way for way in found if way.feasible and way is not won]
     against = min(others, key=lambda way: way.cost, default=None)

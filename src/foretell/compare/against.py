@@ -91,7 +91,7 @@ def _windows(found: Measured) -> Span:
 
 def _cpu(found: Measured) -> Span | None:
     made = found.offline
-    return _loose((made.cpu_s - made.cpu_s_start) / made.rows * 1e6) if made.rows else None
+    return _loose(made.cpu_s / made.rows * 1e6) if made.rows else None
 
 
 def _p50(found: Measured) -> Span | None:

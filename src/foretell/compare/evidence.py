@@ -92,7 +92,7 @@ def _stage(name: str, of: str, parts: dict[str, float], style: str) -> str:
 
 
 def _offline(made: Offline) -> list[tuple[str, str]]:
-    work = (made.cpu_s - made.cpu_s_start) / made.rows * 1e6 if made.rows else 0.0
+    work = made.cpu_s / made.rows * 1e6 if made.rows else 0.0
     return [
         ("throughput", f"{units.count(made.rows_per_s)} rows/s"),
         ("three windows", f"{' · '.join(units.count(each) for each in made.windows)} rows/s{_steady(made.stable)}"),

@@ -119,7 +119,7 @@ class Followed:
                 done.update(data)
                 at += len(data)
             self._digest = None if self._left else done.hexdigest()
-        except OSError:
+        except (OSError, MemoryError):
             self._digest = None
         finally:
             if file >= 0:

@@ -174,12 +174,14 @@ class Journal:
         self._end += len(line)
 
 
-def begun(path: Path) -> bool:
-    """Whether a journal tells of something that can be gone on with. Raises nothing."""
+def rows_done(path: Path) -> int | None:
+    """How many rows a journal tells of that need not be read again; None where there is nothing to go on with."""
     try:
-        return any(isinstance(record, Commit | End) for record in _records(path.read_bytes())[0])
+        records = _records(path.read_bytes())[0]
     except OSError:
-        return False
+        return None
+    last = next((record for record in reversed(records) if isinstance(record, Commit | End)), None)
+    return last.last.rows if isinstance(last, End) else None if last is None else last.rows
 
 
 def _content(file: int) -> bytes:

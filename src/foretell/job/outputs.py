@@ -170,18 +170,19 @@ class Output:
         self._put_in_place(end)
 
     def close(self) -> None:
-        begun = self._journal.last is not None
-        self._body.close(keep=begun)
+        kept = self.kept
+        self._body.close(keep=kept)
         self._rejects.close()
-        if not begun:
+        if not kept:
             self._rejects.remove()
             self._journal.remove()
         self._journal.close()
 
     @property
     def kept(self) -> bool:
-        """Whether a later run can go on."""
-        return self._journal.last is not None
+        """Whether a later run can go on: what comes through a pipe does not come again."""
+        head = self._journal.head
+        return self._journal.last is not None and head is not None and bool(head.pins.get("input"))
 
     def _why_over(self, pins: dict[str, Any], last: Commit | None, ended: End | None) -> str:
         """Why what was begun is of no use; empty where it is, or where nothing was."""

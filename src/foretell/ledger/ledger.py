@@ -7,6 +7,7 @@ home folders are shared between machines, where WAL breaks.
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,8 +47,16 @@ class Ledger:
     method raises LedgerError where the file is broken, locked for too long, or may not be written."""
 
     def __init__(self, folder: Path | None = None, keep: int = 1000) -> None:
-        self.path = (state_home() if folder is None else folder) / NAME
+        self._folder = folder
         self._keep = keep
+
+    @property
+    def path(self) -> Path:
+        """Its file. Raises LedgerError where the user has no home."""
+        try:
+            return (state_home() if self._folder is None else self._folder) / NAME
+        except RuntimeError as error:
+            raise LedgerError("this user has no home folder for it", "Name a folder: FORETELL_STATE") from error
 
     def begin(self, begun: Begun) -> int:
         """Notes a job that this process runs; returns its id."""
@@ -140,9 +149,11 @@ class Ledger:
         """The database, made if it is not there, in a transaction of its own."""
         with self._errors():
             make_private(self.path.parent)
+            self._check_owner()
             with self._connection("rwc") as database:
                 database.execute("begin immediate")
                 if _version(database) == 0:
+                    self.path.chmod(0o600)
                     for statement in _MAKE.split(";"):
                         database.execute(statement)
                     database.execute(f"pragma user_version={_VERSION}")
@@ -156,8 +167,15 @@ class Ledger:
             if not self.path.exists():
                 yield None
                 return
+            self._check_owner()
             with self._connection("rw") as database:
                 yield database if _version(database) else None
+
+    def _check_owner(self) -> None:
+        """Whoever may write it could have a user run commands again that were never run."""
+        for path in (self.path.parent, self.path):
+            if path.exists() and ((status := path.stat()).st_uid != os.getuid() or status.st_mode & 0o022):
+                raise LedgerError(f"{path} belongs to somebody else, or can be written by others", f"chmod go-w {path}")
 
     @contextlib.contextmanager
     def _connection(self, mode: str) -> "Iterator[sqlite3.Connection]":

@@ -60,6 +60,8 @@ class Administration:
                 if metric == "foretell_model_ready" and labels[0] == name and count
             }
             models[name] = {**self._door.told.get(name, {}), "workers": ready}
+            if shadowed := _shadowed(name, series):
+                models[name]["shadow"] = shadowed
         if b"application/json" in accept:
             return _body({"foretell": __version__, "models": models}), "application/json"
         lines = [__version__, *(_line(name, told) for name, told in models.items())]
@@ -70,6 +72,17 @@ def _line(name: str, told: dict[str, Any]) -> str:
     versions = [f"{version} in {count} workers" if count > 1 else version for version, count in told["workers"].items()]
     newer = f"; version {told['newer']} is there" if told.get("newer") else ""
     return f"{name}: {', '.join(versions) or 'none'}{newer}"
+
+
+def _shadowed(name: str, series: Series) -> dict[str, Any]:
+    """How a shadow's answers were, in rows, and how far its numbers were off at most."""
+    rows = {
+        labels[1]: int(count)
+        for (metric, labels), count in series.items()
+        if metric == "foretell_shadow_rows" and labels[0] == name
+    }
+    largest = series.get(("foretell_shadow_largest_difference", (name,)))
+    return rows if largest is None else {**rows, "largest_difference": largest}
 
 
 def _body(value: dict[str, Any]) -> bytes:

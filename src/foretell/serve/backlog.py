@@ -20,7 +20,8 @@ DROPPED, FAILED = "dropped", "failed"
 class Backlog(Generic[Item]):
     """what: it is called. metric: that counts what became of items, by outcome. work: does some, and returns how many
     of what the metric counts came to what; also called with none, every so many seconds. last: called at the end. most:
-    what may wait, in all items' weights. enough: so many items are not left waiting."""
+    what may wait, in all items' weights. enough: so many items are not left waiting. labels: the metric's, before the
+    outcome."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Backlog(Generic[Item]):
         enough: int,
         every: float,
         last: Callable[[], dict[str, int]] = dict,
+        labels: tuple[str, ...] = (),
     ) -> None:
         self._what = what
         self._metric = metric
@@ -40,6 +42,7 @@ class Backlog(Generic[Item]):
         self._enough = enough
         self._every = every
         self._last = last
+        self._labels = labels
         self._items: deque[tuple[Item, int, int]] = deque()
         self._came = self._went = self._dropped = 0
         self._became: Counter[str] = Counter()
@@ -65,7 +68,7 @@ class Backlog(Generic[Item]):
         for outcome, total in (*dict(self._became).items(), (DROPPED, self._dropped)):
             if more := total - self._told[outcome]:
                 self._told[outcome] = total
-                counts.count(self._metric, outcome, by=more)
+                counts.count(self._metric, *self._labels, outcome, by=more)
 
     def complain(self, text: str) -> None:
         """Of what will not be better the next time: seldom."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from foretell.serve.limits import Limits
 
 EVERY_SECONDS = 0.2
+_SHORT = 1 / 6
+"""Of the time in which a client must take something."""
 
 
 class Phase(enum.Enum):
@@ -32,8 +34,8 @@ class Late(enum.Enum):
 @dataclass(slots=True)
 class Watch:
     """What the clocks know of one connection. since: when the phase began. begun: whether something of a request came.
-    heard: when something of the body came last. got: bytes of it. unsent: bytes that the client has not taken, since
-    stalled."""
+    heard: when something of the body came last. got: bytes of it. unsent: bytes that the client had not taken when
+    it was looked at how many it takes, which was at stalled."""
 
     since: float
     heard: float = 0.0
@@ -43,12 +45,18 @@ class Watch:
     unsent: int = 0
     stalled: float = 0.0
 
+    def dawdles(self, now: float, limits: Limits) -> bool:
+        """Whether the client is too slow to take its answer for a time in which there is no room."""
+        return self.unsent > 0 and now - self.stalled > limits.write_timeout * _SHORT
+
     def late(self, now: float, limits: Limits, *, owed: bool, unsent: int) -> Late | None:
         """owed: whether the client waits for the server, so that it need not send."""
-        if unsent != self.unsent:
+        if not unsent or unsent > self.unsent:
             self.unsent, self.stalled = unsent, now
-        elif unsent and now - self.stalled > limits.write_timeout:
-            return Late.READER
+        elif now - self.stalled > limits.write_timeout:
+            if self.unsent - unsent < max(1.0, limits.body_rate * limits.write_timeout):
+                return Late.READER
+            self.unsent, self.stalled = unsent, now
         if owed:
             self.since, self.heard, self.got = now, now, 0
             return None

@@ -22,9 +22,10 @@ Stand = Service | Absent
 @dataclass
 class Door:
     """names: of the models, the first of which stands for the server. hot: by their routes for predictions. now: the
-    time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand. connections: open ones, as
-    of the last tick. counts: what /metrics tells. closing: whether connections end with their next answer. witnesses:
-    who else is told of every request. told: how each model's versions stand. look: called at every tick."""
+    time of the last tick, exact enough for timeouts. held: bytes of request bodies at hand, and of answers that their
+    clients have not taken: unsent, as of the last tick. connections: open ones, as of the last tick. counts: what
+    /metrics tells. closing: whether connections end with their next answer. witnesses: who else is told of every
+    request. told: how each model's versions stand. look: called at every tick."""
 
     names: tuple[str, ...]
     log: AccessLog
@@ -33,6 +34,7 @@ class Door:
     heads: Heads = field(default_factory=Heads)
     now: float = field(default_factory=time.monotonic)
     held: int = 0
+    unsent: int = 0
     connections: int = 0
     counts: Counts = field(default_factory=Counts)
     closing: bool = False
@@ -44,6 +46,17 @@ class Door:
     def watched(self) -> bool:
         """Whether somebody wants to know what became of each request."""
         return self.log.all or bool(self.witnesses)
+
+    def look_at(self, connections: list[Any], now: float) -> None:
+        """Whose clients are late; and where answers that nobody takes fill half of the bytes that may be held, the
+        largest of a slow reader goes."""
+        unsent = [connection.check(now) for connection in connections]
+        total = sum(unsent)
+        self.held += total - self.unsent
+        self.unsent = total
+        if total > self.limits.in_flight // 2:
+            ordered = sorted(zip(unsent, connections, strict=True), key=lambda pair: -pair[0])
+            any(connection.hogs(now) for _, connection in ordered)
 
     def put(self, name: str, stand: Stand) -> None:
         """From the next request on, this answers for the model of that name."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from foretell.serve.service import Service
 
 RETRY_SECONDS = 1
+MOST_PARTS = 256
 _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _PREFIX = secrets.token_hex(6).encode()
@@ -57,8 +58,9 @@ class Exchange(msgspec.Struct, eq=False):
     """A request as it came, and what becomes of it. A Struct, for which it takes half the time to be made.
 
     started: when its head had come. done: called with its reply. size: bytes of its body at hand, parts: those that
-    came in pieces. request_id: set for those who are told of it. ask: the body, read. waiting: its rows on their way.
-    trail: what became of them, where somebody wants to know. abandoned: whether its client has gone.
+    came in pieces, of which so many were joined. request_id: set for those who are told of it. ask: the body, read.
+    waiting: its rows on their way. trail: what became of them, where somebody wants to know. abandoned: whether its
+    client has gone.
     """
 
     service: "Service | Absent"
@@ -75,6 +77,19 @@ class Exchange(msgspec.Struct, eq=False):
     ask: "Ask" = None  # type: ignore[assignment]
     waiting: "Waiting | None" = None
     trail: Trail | None = None
+    joined: int = 0
+
+    def add(self, part: bytes) -> None:
+        """More of the body. The last parts are joined now and then: of millions of small ones each would take forty
+        bytes more than it holds."""
+        parts = self.parts
+        if parts is None:
+            self.parts = [part]
+            return
+        parts.append(part)
+        if len(parts) - self.joined >= MOST_PARTS:
+            parts[self.joined :] = [b"".join(parts[self.joined :])]
+            self.joined += 1
 
     def take_body(self) -> bytes:
         """The parts as one."""

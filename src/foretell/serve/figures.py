@@ -52,11 +52,20 @@ METRICS = {
         ("model",),
         shared=True,
     ),
+    "foretell_shadow_rows": Metric(
+        COUNTER, "Rows that a shadow was to answer too, by how its answers were.", ("model", "outcome")
+    ),
+    "foretell_shadow_disagreements": Metric(
+        COUNTER, "Rows that got another class from the shadow.", ("model", "served", "shadow")
+    ),
+    "foretell_shadow_largest_difference": Metric(
+        GAUGE, "Between two numbers, the model's and its shadow's.", ("model",), shared=True
+    ),
     "foretell_http_requests": Metric(COUNTER, "Requests for anything but predictions.", ("path", "status")),
     "foretell_traces": Metric(COUNTER, "Requests whose spans were sent, or were not.", ("outcome",)),
     "foretell_logged_rows": Metric(COUNTER, "Rows for the log of predictions, written or not.", ("outcome",)),
     "foretell_connections": Metric(GAUGE, "Open connections."),
-    "foretell_request_bytes_held": Metric(GAUGE, "Bytes of request bodies at hand."),
+    "foretell_request_bytes_held": Metric(GAUGE, "Bytes of request bodies, and of answers not taken yet, at hand."),
     "foretell_workers": Metric(GAUGE, "Server processes."),
     "foretell_worker_starts": Metric(COUNTER, "Server processes that were started."),
     "foretell_build": Metric(INFO, "The version of foretell.", ("version",)),

@@ -81,6 +81,11 @@ def without_upgrade(method: bytes, url: bytes, version: str, headers: list[tuple
     return b"\r\n".join([b"%b %b HTTP/%b" % (method, url, version.encode()), *lines, b"", b""])
 
 
+def declared(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """How long the body will be, as far as it is told."""
+    return max((int(value) for name, value in headers if name == b"content-length"), default=0)
+
+
 def plain_path(url: bytes) -> bytes:
     """The path of a target that names its host too, or is percent-encoded."""
     try:

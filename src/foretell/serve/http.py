@@ -15,7 +15,7 @@ from foretell.serve.clocks import Late, Phase, Watch
 from foretell.serve.door import Door
 from foretell.serve.exchange import Exchange, Reply
 from foretell.serve.gate import Gate
-from foretell.serve.head import END, Familiar, Head, plain_path, without_upgrade
+from foretell.serve.head import END, Familiar, Head, declared, plain_path, without_upgrade
 from foretell.serve.kinds import Kind, kind_of
 from foretell.serve.line import Deferred, Line
 from foretell.serve.problems import head_too_large, problem, refusal, too_large
@@ -52,6 +52,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         start = super()._start_asgi_task
         self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
+        self.hogs = self._line.hogs
         self._certified = bool(transport.get_extra_info("peercert"))
         self._familiar = self._gate.familiar(certified=self._certified)
         opened: socket.socket | None = transport.get_extra_info("socket")
@@ -104,10 +105,10 @@ class InvocationsProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(refusal(InputUnreadable(msg)))
 
-    def check(self, now: float) -> None:
-        """Ends what has taken too long; called now and then."""
+    def check(self, now: float) -> int:
+        """Ends what has taken too long; called now and then. Returns how many bytes the client has not taken."""
         if self.parser is None:
-            return
+            return 0
         owed = self._line.deaf or self._line.owes(self._hot)
         unsent = self.transport.get_write_buffer_size()
         late = self._watch.late(now, self._door.limits, owed=owed, unsent=unsent)
@@ -118,6 +119,7 @@ class InvocationsProtocol(HttpToolsProtocol):
             self._refuse(problem(408, "REQUEST_TIMEOUT", f"the request's {what} did not arrive in time"))
         elif late is not None:
             self.transport.close()
+        return unsent
 
     def leave(self, now: float, idle: float) -> None:
         """The server is stopping: closes the connection if it has been idle for so many seconds."""
@@ -205,15 +207,13 @@ class InvocationsProtocol(HttpToolsProtocol):
         if self._offered:
             return
         if exchange is None:
+            self._check_size(watch.got)
             super().on_body(body)
         elif exchange.reply is None:
             door, size = self._door, len(body)
             exchange.size += size
             door.held += size
-            if exchange.parts is None:
-                exchange.parts = [body]
-            else:
-                exchange.parts.append(body)
+            exchange.add(body)
             if exchange.size > door.limits.body:
                 self._drop(exchange, too_large(door.limits.body))
             elif door.held > door.limits.in_flight:
@@ -261,6 +261,7 @@ class InvocationsProtocol(HttpToolsProtocol):
     def _defer(self) -> None:
         """Leaves a request to the base class, and by it to the ASGI app."""
         self._check_host(sum(name == b"host" for name, _ in self.headers))
+        self._check_size(declared(self.headers))
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -277,6 +278,10 @@ class InvocationsProtocol(HttpToolsProtocol):
     def _check_host(self, hosts: int) -> None:
         if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
             self._stop(refusal(InputUnreadable("the request must name one Host")))
+
+    def _check_size(self, size: int) -> None:
+        if size > self._door.limits.body:
+            self._stop(refusal(too_large(self._door.limits.body)))
 
     def _check_head(self) -> None:
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._door.limits.head:

@@ -137,6 +137,12 @@ class Line:
             if isinstance(request, Exchange) and request.waiting is not None:
                 request.waiting.hurry(monotonic() + _LEAVING_SECONDS)
 
+    def hogs(self, now: float) -> bool:
+        """Whether its client has been slow to take an answer for some time; then the connection ends."""
+        if slow := self._watch.dawdles(now, self._door.limits):
+            self._transport.abort()
+        return slow
+
     def lost(self) -> None:
         """The client has gone, and nobody waits for the answers."""
         for request in self._waiting:
@@ -178,7 +184,8 @@ class Line:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif not head.running:
             head.running = True
-            head.cycle.keep_alive = head.cycle.keep_alive and not (self._door.closing or self._said_all)
+            last = (self._door.closing or self._said_all) and len(self._waiting) == 1
+            head.cycle.keep_alive = head.cycle.keep_alive and not last
             self._start(head.cycle, head.app)
 
     def _send(self, exchange: Exchange, reply: Reply) -> bool:

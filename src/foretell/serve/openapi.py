@@ -104,7 +104,7 @@ _ERROR: Schema = {
     "required": ["error_code", "message"],
 }
 _LOOKS: dict[str, tuple[str, str, Schema]] = {
-    "/version": ("The version of foretell", "text/plain", {"type": "string"}),
+    "/version": ("The version of foretell, and those of the models", "text/plain", {"type": "string"}),
     "/metrics": ("Counts for Prometheus; OpenMetrics too", "text/plain", {"type": "string"}),
     "/openapi.json": ("This document", "application/json", {"type": "object"}),
     "/docs": ("This document as a page", "text/html", {"type": "string"}),

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from foretell.batch import Answers, Batch, Call
 from foretell.errors import CellWrong
 from foretell.predictor import Predictor
+from foretell.rows import RowDecoder
 from foretell.serve.headers import Wish
 from foretell.serve.unpacking import unpacked
 from foretell.tables import formats, json_document
@@ -21,6 +22,10 @@ from foretell.tables.kept import NONE, Kept
 
 _INFLATES = 8
 _PIECE = 64 << 10
+_LEAST_EXACT = 1 << 20
+_BYTES_A_VALUE = 12
+"""Read cell by cell, a body may have a value for so many bytes of the largest one: some have one for every other byte,
+and would take forty times their size."""
 _JSON = JSON.content_types[0]
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -76,7 +81,7 @@ class BodyDecoder:
 
     def __init__(self, predictor: Predictor, limit: int) -> None:
         self._predictor = predictor
-        self._decoder = predictor.decoder
+        self._decoder = RowDecoder(predictor.signature, max(_LEAST_EXACT, limit // _BYTES_A_VALUE))
         self._names = predictor.signature.names if predictor.signature.named else None
         self._limit = limit
         self._plain = _plain_rows(self._decoder.row) if predictor.signature.tabular else None

@@ -16,6 +16,7 @@ from foretell.serve.console import curl, page
 from foretell.serve.door import INVOCATIONS, Door, Stand
 from foretell.serve.exchange import RETRY_SECONDS, request_id
 from foretell.serve.exposition import exposed
+from foretell.serve.kinds import Kind, kind_of
 from foretell.serve.openapi import document
 from foretell.serve.pages import html
 from foretell.serve.problems import error_body
@@ -130,7 +131,7 @@ class Routes:
             return self._page()
         if path == "/docs":
             return Page(200, html("docs").text.encode(), _HTML, policy=html("docs").policy)
-        return _health(stand or self.door.main, live=path == "/livez")
+        return self._health(stand or self.door.main, live=path == "/livez")
 
     def _model(self, path: str) -> tuple[Stand | None, str]:
         """The model that a path names, and what of it is wanted."""
@@ -151,18 +152,21 @@ class Routes:
             message += f" For example:\n{curl(stand.predictor, self._address, path)}"
         return _error(405, "METHOD_NOT_ALLOWED", message, allow="POST")
 
+    def _health(self, stand: Stand, *, live: bool) -> Page:
+        """Ready: requests are welcome. Live: the process need not be replaced. Anybody may ask, so that where others
+        need a key it is not told what a model could not be loaded for."""
+        why = stand.unready
+        if not why or (live and stand.stuck < _HOPELESS_SECONDS):
+            return Page(200, b"\n")
+        hidden = self._keys and isinstance(stand, Absent)
+        return _error(503, "TEMPORARILY_UNAVAILABLE", "the model is not there" if hidden else why)
+
     def _missing(self, path: str) -> Page:
+        if self._keys and kind_of(path.encode("latin-1", "replace")) is Kind.PROBE:
+            return _error(404, "ENDPOINT_NOT_FOUND", "there is no such model")
         names = self.door.names
         told = f"/models/{{{','.join(names[:_SHOWN])}{',…' * (len(names) > _SHOWN)}}}/{{{','.join(_OF_A_MODEL)}}}"
         return _error(404, "ENDPOINT_NOT_FOUND", f"there is no {_shown(path)}; there are {', '.join((*_ROUTES, told))}")
-
-
-def _health(stand: Stand, *, live: bool) -> Page:
-    """Ready: requests are welcome. Live: the process need not be replaced."""
-    why = stand.unready
-    if not why or (live and stand.stuck < _HOPELESS_SECONDS):
-        return Page(200, b"\n")
-    return _error(503, "TEMPORARILY_UNAVAILABLE", why)
 
 
 def _error(status: int, code: str, message: str, *, allow: str = "") -> Page:

@@ -257,8 +257,7 @@ class ModelServer(Server):
         for entrance in self._entrances:
             entrance.look()
         self._door.connections = len(self.server_state.connections)
-        for connection in list(self.server_state.connections):
-            connection.check(now)  # type: ignore[union-attr]
+        self._door.look_at(list(self.server_state.connections), now)
         for witness in self._door.witnesses:
             witness.look(self._door.counts)
         if self._door.look is not None:

@@ -44,19 +44,25 @@ def _inflated(body: bytes) -> Callable[[int], bytes]:
     """Reads a deflate body: a zlib stream by the standard, a bare one as some clients send it."""
     zlib_head = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
     stream = zlib.decompressobj() if zlib_head else zlib.decompressobj(-zlib.MAX_WBITS)
-    rest = body
+    at = 0
 
     def read(most: int) -> bytes:
-        nonlocal rest
-        try:
-            piece = stream.decompress(rest, most)
-        except zlib.error as error:
-            raise InputUnreadable("the body is damaged, or not deflate: it cannot be unpacked") from error
-        rest = stream.unconsumed_tail
-        if stream.unused_data:
+        nonlocal at
+        # What zlib does not take it copies each time, so that it is given a little at a time.
+        while not stream.eof:
+            given = stream.unconsumed_tail
+            if not given:
+                given, at = body[at : at + _PIECE], at + _PIECE
+            if not given:
+                raise InputUnreadable("the body is cut short: its deflate data does not end")
+            try:
+                piece = stream.decompress(given, most)
+            except zlib.error as error:
+                raise InputUnreadable("the body is damaged, or not deflate: it cannot be unpacked") from error
+            if piece:
+                return piece
+        if stream.unused_data or at < len(body):
             raise InputUnreadable("the body goes on behind its deflate data")
-        if not piece and not stream.eof:
-            raise InputUnreadable("the body is cut short: its deflate data does not end")
-        return piece
+        return b""
 
     return read

@@ -27,7 +27,7 @@ _TRUST = "FORETELL_TRUST"
 class Wanted:
     """name: on the port. uri: of any kind. registry, engine, schema, cast: as the commands take them. trust: whether
     what the uri means at the start may run code. timeout, max_…: the model's own, in place of the server's. follow:
-    whether what its uri means later is served then.
+    whether what its uri means later is served then. shadow: the uri of a model that is compared with it.
     """
 
     name: str
@@ -42,16 +42,21 @@ class Wanted:
     max_queue_delay_ms: float | None = None
     max_queue: int | None = None
     follow: bool = False
+    shadow: str = ""
 
     @property
     def variant(self) -> str:
         return variant(self.schema, self.cast)
 
-    def find(self, version: Version | None = None, say: Callable[[str], None] | None = None) -> Found:
-        """What the uri means now, or that version of it, found and verified. Only what was trusted before may run code.
-        Raises ForetellError."""
+    def find(
+        self, version: Version | None = None, say: Callable[[str], None] | None = None, *, trust: bool = False
+    ) -> Found:
+        """What the uri means now, or that version of it, found and verified. Without trust only what was trusted before
+        may run code. Raises ForetellError."""
         uri = version.uri if version else self.uri
-        found = predictors.find(uri, registry=self.registry, engine=self.engine, variant=self.variant, say=say)
+        found = predictors.find(
+            uri, registry=self.registry, trust=trust, engine=self.engine, variant=self.variant, say=say
+        )
         if version is not None and found.resolved.digest != version.digest:
             raise ModelUnreadable(f"{found.resolved.label} is not what it was")
         return self.with_engine(found, say or (lambda _: None))
@@ -85,11 +90,13 @@ class Wanted:
         place = proven.entry(opened.resolved.digest, self.variant)
         bare = found.automatic and found.compiled is None
         wanted = bare and place.record() is None and coverable(opened, at_once=False)
-        flags = [(f"--{name}", value) for name in ("schema", "registry") if (value := getattr(self, name))]
+        flags = [("--schema", self.schema)] if self.schema else []
         flags += [("--cast", f"{column}={kind}") for column, kind in self.cast.items()]
         command = [sys.executable, "-P", "-m", "foretell", "models", "compile", "--beside", "--json", "--engine", AUTO]
         command += ["-m", opened.resolved.pinned, *(part for flag in flags for part in flag)]
-        return Background(opened, place, command if wanted else None, {**os.environ}, lambda: self.load(native), say)
+        # Its address may hold a password, and arguments can be read by every user of the machine.
+        environment = {**os.environ, **({"FORETELL_REGISTRY": self.registry} if self.registry else {})}
+        return Background(opened, place, command if wanted else None, environment, lambda: self.load(native), say)
 
 
 def name_of(uri: str) -> str:

@@ -24,6 +24,9 @@ from foretell.serve.channel import ACCEPTING, ANSWER, ASK, GO, LEAVE, LEFT, LOAD
 from foretell.serve.follower import RELOAD, Asked
 from foretell.serve.sockets import shut
 
+SETTINGS = "FORETELL_WORKER"
+"""The variable that holds a worker's settings."""
+
 _STABLE_SECONDS = 30.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -46,7 +49,8 @@ class _Event:
 
 
 class Supervisor:
-    """Keeps count workers running. command: what starts one, to which its listeners' and files' numbers are added.
+    """Keeps count workers running. command: what starts one, to which its listeners' and files' numbers are added; its
+    last part are settings, which it finds in its environment.
     drain_delay: seconds for which they still accept after SIGTERM. ask: has done what a worker was asked to do."""
 
     def __init__(self, command: list[str], sockets: list[socket.socket], count: int, drain_delay: float) -> None:
@@ -144,9 +148,10 @@ class Supervisor:
         slot = self._slots[worker] = self._board.take()
         numbers = [theirs.fileno(), self._alive_read, self._board.file]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments, no shell
-            [*command, ",".join(map(str, listeners)), *map(str, (*numbers, slot))],
+            [*command[:-1], ",".join(map(str, listeners)), *map(str, (*numbers, slot))],
             pass_fds=[*listeners, *numbers],
-            env={**os.environ, **pools(machine.cores() // self.count)},
+            # Arguments can be read by every user of the machine, and a registry's address may hold a password.
+            env={**os.environ, **pools(machine.cores() // self.count), SETTINGS: command[-1]},
             start_new_session=True,
         )
         theirs.close()

@@ -15,7 +15,6 @@ from msgspec import UNSET, UnsetType
 from foretell.batch import Answers, Batch
 from foretell.errors import CellWrong, FormWrong
 from foretell.rows import RowDecoder, place_in_json
-from foretell.strict_json import strict_json
 from foretell.tables.kept import Keep, Kept, Rows
 
 FORMS = ("data", "dataframe_split", "dataframe_records", "instances", "inputs")
@@ -76,7 +75,7 @@ def read(body: bytes, decoder: RowDecoder, keep: Keep) -> Document:
         raise _placed(error, form, raw, decoder) from error
     except FormWrong as error:
         raise FormWrong(f"$.{form}: {error.message}", error.hint or _example(decoder)) from error
-    return Document(Rows(batch, _kept(form, raw, decoder, keep)), _params(document.params), form)
+    return Document(Rows(batch, _kept(form, raw, decoder, keep)), _params(document.params, decoder), form)
 
 
 def write(answers: Answers) -> bytes:
@@ -119,7 +118,7 @@ def _envelope(body: bytes, decoder: RowDecoder) -> _Document:
             return document
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    values = strict_json(body)
+    values = decoder.exact(body)
     if not isinstance(values, dict):
         kind = "an array" if isinstance(values, list) else "a bare value"
         raise FormWrong(f"the document is {kind}, and must be an object", _example(decoder))
@@ -137,10 +136,10 @@ def _split(raw: msgspec.Raw, decoder: RowDecoder) -> Batch:
     except msgspec.ValidationError as error:
         raise FormWrong(f"it must hold data, and may hold columns and index: {error}") from error
     except msgspec.DecodeError:
-        values = strict_json(bytes(raw))
+        values = decoder.exact(bytes(raw))
         split = _Split(_raw(values.get("data")), values.get("columns"))
     if bytes(raw).count(b":") != split.colons:
-        strict_json(bytes(raw))
+        decoder.exact(bytes(raw))
     if split.columns is None:
         return decoder.rows(split.data)
     return decoder.ordered(split.data, split.columns)
@@ -184,10 +183,10 @@ def _placed(error: CellWrong, form: str, raw: msgspec.Raw, decoder: RowDecoder) 
     return place(form, data, error, decoder)
 
 
-def _params(raw: msgspec.Raw | UnsetType) -> dict[str, Any]:
+def _params(raw: msgspec.Raw | UnsetType, decoder: RowDecoder) -> dict[str, Any]:
     if raw is UNSET:
         return {}
-    values = strict_json(bytes(raw))
+    values = decoder.exact(bytes(raw))
     if values is not None and not isinstance(values, dict):
         raise FormWrong("$.params: expected an object")
     return values or {}
