@@ -19,7 +19,7 @@ test: check $(VENV)/.mlflow2
 # Jobs killed 1,000 times, each kind at each of its points; bent tables of trees. Each says how much it did.
 torture: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/python tests/fuzz_walk.py 300000
-	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py tests/test_parts.py -n 0 -s
+	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py tests/test_parts.py tests/test_report.py -n 0 -s
 
 # A million requests, a hundred stops under load, sixty killed workers: half an hour.
 soak: $(VENV)/.dev $(VENV)/.run
