@@ -19,11 +19,11 @@ test: check $(VENV)/.mlflow2
 # Jobs killed 1,000 times, each kind at each of its points; bent tables of trees. Each says how much it did.
 torture: $(VENV)/.dev $(VENV)/.run
 	$(BIN)/python tests/fuzz_walk.py 300000
-	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py tests/test_parts.py -n 0 -s
+	FORETELL_KILLS=1000 $(BIN)/python -m pytest tests/test_resume.py tests/test_parts.py tests/test_report.py -n 0 -s
 
-# A million requests, a hundred stops under load, sixty killed workers: half an hour.
+# A million requests, a hundred stops under load, sixty killed workers, ten hot swaps each way: half an hour.
 soak: $(VENV)/.dev $(VENV)/.run
-	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py
+	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py tests/test_follow.py
 
 # One wheel for every Python from 3.11 on, of this system and processor.
 wheel: $(VENV)/.libraries

@@ -74,8 +74,12 @@ class Answering:
                 self.seen.set()
                 await self._answer(path, writer)
                 if path in CLOSED:
+                    writer.close()
+                    await writer.wait_closed()
                     break
-        writer.close()
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> None:
         if path == "reset":

@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -130,10 +131,10 @@ def test_a_python_model_in_several_processes(fmt: Format, flavours: Path, monkey
             tasks(job, model, source, "bad.csv", Running(threads=2))
 
 
-def peak_of(source: str, target: str) -> int:
-    """The most memory, in MiB, that the command takes for a job, with two threads."""
+def peak_of(source: str, target: str, code: int = 0) -> int:
+    """The most memory, in MiB, that the command takes for a job, with two threads. code: that it ends with."""
     script = "import resource, subprocess, sys; ran = subprocess.run(sys.argv[1:], capture_output=True); "
-    script += "assert not ran.returncode, ran.stderr; "
+    script += f"assert ran.returncode == {code}, ran.stderr; "
     script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     command = [sys.executable, "-c", script, *COMMAND, "models", "predict", "-m", str(MODEL)]
     ran = subprocess.run(
@@ -158,6 +159,29 @@ def test_memory_does_not_grow_with_the_input(suffix: str) -> None:
     print(f"{suffix}: {peaks} MiB")
     assert max(peaks) < peaks[0] + 512
     assert peaks[2] < peaks[1] + 128
+
+
+def long_cell() -> bytes:
+    """A record of 48 MiB, most of them quotes."""
+    return f'{HEADER.strip()},note\n1,1,1,1,1,"'.encode() + b'""' * (24 << 20) + b'"\n' + b"1,1,1,1,1,n\n" * 9
+
+
+def flood() -> bytes:
+    """What unpacks to 256 MiB without the end of a line."""
+    return gzip.compress(HEADER.encode()) + gzip.compress(bytes(8 << 20), 1) * 32
+
+
+HOSTILE = {"a long cell": ("in.csv", long_cell, 0), "a flood": ("in.csv.gz", flood, 3)}
+
+
+@pytest.mark.parametrize(("name", "made", "code"), HOSTILE.values(), ids=HOSTILE)
+def test_memory_does_not_grow_with_one_record(name: str, made: Callable[[], bytes], code: int) -> None:
+    """One very long cell is read, and what never ends is refused, within 512 MiB beside the process itself."""
+    Path("few.csv").write_text(HEADER + lines(0, 10))
+    Path(name).write_bytes(made())
+    peaks = peak_of("few.csv", "few-out.csv"), peak_of(name, "out.csv", code)
+    print(f"{name}: {peaks} MiB")
+    assert peaks[1] < peaks[0] + 512
 
 
 def test_threads_do_not_change_a_byte() -> None:

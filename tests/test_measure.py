@@ -158,7 +158,7 @@ def test_a_row_that_the_server_refuses_is_told(tmp_path: Path) -> None:
         def ask(self, body: bytes) -> tuple[int, bytes]:
             return 400, b'{"message": "no such column"}'
 
-    sample = Sample([b"{}"], "", "", [], 1, 1.0, 0, ",")
+    sample = Sample([b"{}"], "", "", [], 1, 1.0, 0, ",", 1.0)
     refusing: Any = Refusing()
     with pytest.raises(ForetellError, match=r"HTTP 400.*no such column"):
         module._check(refusing, sample)

@@ -177,7 +177,7 @@ def write(name: str, bad: Callable[[int], bool]) -> None:
             writer.write_table(as_table(bad), 300)
 
 
-@pytest.mark.parametrize("rate", ["none", "one row", "50 %", "100 %"])
+@pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("name", ["in.jsonl", "in.parquet", "in.arrow"])
 def test_bad_rows_of_other_formats(name: str, rate: str, command: Command, predictions: list[int]) -> None:
     """JSON Lines and tables: the same, with lines or rows."""
@@ -258,6 +258,24 @@ def test_a_job_that_stops_tells_of_more_than_the_first(command: Command) -> None
     assert "      500 × column 'sepal_width': is not a number (double)" == lines[22]
     assert "--on-error reject" in lines[-1] and "foretell models predict -m" in lines[-1]
     assert 0 == command("-i", "in.csv", "-o", "out.csv", "--on-error", "reject").code
+
+
+def test_a_job_that_stops_tells_of_more_rows_that_the_model_refuses(command: Command) -> None:
+    """So does one whose rows can be read, and are refused by the model; where it would take long to look for all of
+    them, it says that there are more."""
+    first = "error: in.csv, line 3: a value is out of the range of the model's float32"
+    for every, last in ((2, "at least"), (200, "5 bad rows")):
+        kinds = [[row, *cells] for row, cells in enumerate(rows())]
+        for row in kinds[1::every]:
+            row[2] = "1e39"
+        lines = [f"id,{','.join(NAMES)}", *(",".join(map(str, row)) for row in kinds)]
+        Path("in.csv").write_text("\n".join(lines))
+        ran = command("-i", "in.csv", "-o", "out.csv")
+        told = ran.err.splitlines()
+        assert (3, True) == (ran.code, told[0].startswith(first)), ran.err
+        assert told[1].startswith(f"  line {3 + every}: ")
+        assert 1 == len([line for line in told if f"  {last}" in line and "in the block at hand:" in line]), ran.err
+        assert any("× a value is out of the range" in line for line in told), ran.err
 
 
 def test_packed_input_tells_the_place_in_its_text(command: Command) -> None:

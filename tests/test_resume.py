@@ -136,8 +136,10 @@ class Case:
 CASES = {
     "csv": Case("in.csv", "out.csv", 1),
     "csv by four": Case("in.csv", "out.csv", 4),
+    "jsonl": Case("in.jsonl", "out.jsonl", 1, block=3 * BLOCK),
     "jsonl by four": Case("in.jsonl", "out.jsonl", 4, block=3 * BLOCK),
     "parquet": Case("in.parquet", "out.parquet", 1),
+    "parquet by four": Case("in.parquet", "out.parquet", 4),
     "csv to parquet by four": Case("in.csv", "out.parquet", 4, ("--on-error", "null")),
     "packed": Case("in.csv.gz", "out.csv.zst", 2),
     "jsonl to packed": Case("in.jsonl", "out.csv.gz", 2),
@@ -264,6 +266,23 @@ def test_resume_never_and_require(runner: Runner) -> None:
         ran = runner(case, "--resume", resume)
         assert (0, told) == (ran.code, "done already" in ran.err), ran.err
         assert_same(case, expected)
+
+
+SAID = {"said": ((), ("--delimiter", ";")), "no more said": (("--delimiter", ";"), ())}
+
+
+@pytest.mark.parametrize(("before", "after"), SAID.values(), ids=SAID)
+def test_a_delimiter_that_was_found_is_one_that_was_said(
+    before: tuple[str, ...], after: tuple[str, ...], runner: Runner
+) -> None:
+    """A job goes on whether its delimiter was found in the header or said, before and after."""
+    Path("in.csv").write_text(csv_text().replace(",", ";"))
+    case = Case("in.csv", "out.csv", 1)
+    expected, events = whole(runner, case)
+    assert -9 == runner(case, *before, at=events.index("fsync draft")).code
+    again = runner(case, *after)
+    assert (0, True) == (again.code, "done already" in again.err), again.err
+    assert_same(case, expected)
 
 
 FAILURES = {
@@ -409,17 +428,24 @@ def test_the_real_command_killed_at_every_system_call(runner: Runner) -> None:
     assert {(call, number) for call, count in Counter(calls).items() for number in range(1, count + 1)} == set(+fired)
 
 
+FAILING = {
+    "a sync": ("fsync:error=EIO:when=1", "Input/output error"),
+    "a write": ("pwrite64:error=ENOSPC:when=1", "No space left on device"),
+    "a rename": ("rename:error=EIO:when=1", "Input/output error"),
+}
+
+
 @pytest.mark.usefixtures("strace")
-def test_the_real_command_on_a_disk_that_fails(runner: Runner) -> None:
-    """The system's own EIO at the last sync: a clear line, the older output stays, the next run ends well."""
+@pytest.mark.parametrize(("fault", "reason"), FAILING.values(), ids=FAILING)
+def test_the_real_command_on_a_disk_that_fails(fault: str, reason: str, runner: Runner) -> None:
+    """The system's own error at a call: a clear line, the older output stays, the next run ends well."""
     case = Case("in.csv", "out.csv", 1)
     expected, _ = whole(runner, case)
     Path("out.csv").write_text("older")
-    code, _, err = traced(case, "-e", "inject=fsync:error=EIO:when=1")
-    assert (1, "error: out.csv cannot be written: Input/output error\n", "older") == (
-        code,
-        err,
-        Path("out.csv").read_text(),
-    )
+    code, _, err = traced(case, "-e", f"inject={fault}")
+    assert "INJECTED" in Path("log").read_text()
+    assert (1, "older") == (code, Path("out.csv").read_text()), err
+    first = err.splitlines()[0]
+    assert ("out.csv" in first, True) == (True, first.endswith(f"cannot be written: {reason}")), err
     assert 0 == runner(case, block=4 << 20).code
     assert_same(case, expected)

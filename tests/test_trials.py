@@ -39,7 +39,7 @@ class Watched:
     port: int
     cpu_s: float = 0.0
 
-    def rest(self) -> None:
+    def rest(self, body: bytes) -> None:
         """It never has anything left to do."""
 
 
@@ -62,7 +62,7 @@ def test_a_slower_server_is_reported_slower(generator: Generator) -> None:
         with answering(pause) as server:
             load = loading(generator, server)
             single = load.single(0.5)
-            search = Search(load, 0.2, load.most(0.5), 4.0)
+            search = Search(load, 0.2, load.most(0.5, pause), 4.0)
             search.run(time.perf_counter() + 4.0, lambda what: None)
         print(f"{pause * 1000:g} ms: {single.rps:.0f} and {search.capacity:.0f} requests a second")
         assert single.latency.p50 is not None and single.latency.p50 >= pause

@@ -41,6 +41,11 @@ def colons_of(record: dict[str, msgspec.Raw]) -> int:
     return len(record) + sum(key.count(":") + bytes(value).count(b":") for key, value in record.items())
 
 
+def has_colons(records: list[dict[str, msgspec.Raw]], colons: int) -> bool:
+    """Whether so many colons are theirs. As many as keys can be nothing but the keys'."""
+    return colons == sum(map(len, records)) or colons == sum(map(colons_of, records))
+
+
 def object_lines(block: bytes) -> int:
     """How many lines hold something, if each begins and ends like an object and all is UTF-8; else 0.
 

@@ -51,7 +51,7 @@ class Found:
     @property
     def native(self) -> "Found":
         """The same model, to be loaded by its own library."""
-        return replace(self, compiled=None)
+        return self if self.compiled is None else replace(self, compiled=None)
 
 
 def find(

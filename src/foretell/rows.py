@@ -15,12 +15,13 @@ from foretell.batch import Batch
 from foretell.cells import Column, Refused, from_value, show
 from foretell.columns import build, matrix
 from foretell.errors import CellWrong, FormWrong, InputUnreadable
-from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, json_type, object_lines, record_type
+from foretell.json_types import RAW_RECORD, RAW_RECORDS, colons_of, has_colons, json_type, object_lines, record_type
 from foretell.signature import Signature, check_names, listed, nearest
 from foretell.strict_json import strict_json, within
 from foretell.tensors import NULL_INSIDE, stacked
 
 Raw = bytes | memoryview | msgspec.Raw
+Records = list[dict[str, msgspec.Raw]]
 
 
 class RowDecoder:
@@ -54,7 +55,7 @@ class RowDecoder:
         try:
             if _second_mark(data) == b"{":
                 if self._records is not None:
-                    return self._from_records(self._records.decode(data), data, RAW_RECORDS.decode)
+                    return self._from_records(self._records.decode(data), data, lambda: RAW_RECORDS.decode(data))
             else:
                 return self._from_tensors(data) or self._from_tuples(self._lists.decode(data))
         except (msgspec.DecodeError, RecursionError, _Odd):
@@ -64,13 +65,13 @@ class RowDecoder:
             raise FormWrong(f"expected an array of rows, got {show(values)}")
         return self.values(values)
 
-    def lines(self, block: bytes) -> Batch:
-        """JSON Lines, one row a line."""
+    def lines(self, block: bytes, raw: Records | None = None) -> Batch:
+        """JSON Lines, one row a line. raw: the same, where they were decoded so before."""
         try:
             if self._lines is not None and (count := object_lines(block)):
                 records = self._lines.decode_lines(block)
                 if len(records) == count:
-                    return self._from_records(records, block, RAW_RECORD.decode_lines)
+                    return self._from_records(records, block, lambda: raw or RAW_RECORD.decode_lines(block))
         except (msgspec.DecodeError, RecursionError, _Odd):
             pass
         rows = []
@@ -199,14 +200,13 @@ class RowDecoder:
             raise _Odd
         return Batch(len(cells[0]), columns)
 
-    def _from_records(self, records: list[Any], data: bytes, raw: Callable[[bytes], list[Any]]) -> Batch:
+    def _from_records(self, records: list[Any], data: bytes, raw: Callable[[], Records]) -> Batch:
         """Every key costs one colon: only with more than the decoded keys' can one have come twice."""
         colons = data.count(b":")
-        if colons != len(records) * len(self._names):
+        more = colons != len(records) * len(self._names)
+        if more:
             within(data, self._most)
-        if b"\\u003" in data or (
-            colons != len(records) * len(self._names) and colons != sum(map(colons_of, raw(data)))
-        ):
+        if b"\\u003" in data or (more and not has_colons(raw(), colons)):
             raise _Odd
         return self._from_tuples([msgspec.structs.astuple(record) for record in records])
 

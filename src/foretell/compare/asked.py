@@ -15,11 +15,17 @@ _NOT_OURS = (
     "FORETELL_ADMIN_PORT",
     "FORETELL_ADMIN_HOST",
     "FORETELL_ALLOWED_HOSTS",
+    "FORETELL_CONFIG",
+    "FORETELL_FOLLOW",
+    "FORETELL_LOG_PREDICTIONS",
+    "FORETELL_OTEL_ENDPOINT",
     "FORETELL_TLS_CERT",
     "FORETELL_TLS_KEY",
     "FORETELL_TLS_CLIENT_CA",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 )
-"""Settings of a server for others, which is not the one that is measured."""
+"""Settings of a server for others, which is not the one that is measured; nobody wants that one's requests logged."""
 
 Say = Callable[[str, float], None]
 """Told what is being done, and what share of the time is gone."""

@@ -39,6 +39,8 @@ _COMPILING = 0.2
 _STARTS = 4
 """Times that the model is loaded at least: for the sample, its answers, a pass, and the server."""
 _SPARE = 1.5
+_ANSWERS = 0.05
+"""Of the time, for the answers that the server's are compared with."""
 _LEAST_SHARE = 0.25
 _BUSY = 0.1
 _ASKED = 0.99
@@ -135,7 +137,8 @@ def _settled(asked: Asked, folder: Path, clock: Clock, say: Say) -> tuple[Found,
 
 def _offline(jobs: Jobs, sample: Sample, folder: Path, clock: Clock, start: float, say: Say) -> Offline:
     say("batch: the first rows", clock.gone)
-    known = jobs.answers(len(sample.requests), folder / "answers.jsonl")
+    few = max(1, round(_ANSWERS * clock.budget / sample.row_s))
+    known = jobs.answers(min(few, len(sample.requests)), folder / "answers.jsonl")
     say("batch: the whole input", clock.gone)
     return offline(jobs, sample, known, clock.until("offline", _SPARE * start))
 
@@ -153,9 +156,12 @@ def _server(
 
         tell("one client")
         until = clock.until("single")
-        most = loading.most(0.3 * (until - time.perf_counter()))
-        single = loading.single(max(0.1, until - time.perf_counter()))
+        single = loading.single(max(0.1, 0.7 * (until - time.perf_counter())))
+        if not single.rps:
+            raise OutOfTime("no request was answered")
+        most = max(single.rps, loading.most(max(0.1, until - time.perf_counter()), 1 / single.rps))
         bound = search.derived_slo(single) if asked.slo_p99 is None else asked.slo_p99
+        loading.bear(most, bound)
         until = clock.until("search")
         looked = search.Search(loading, bound, most, until - time.perf_counter())
         looked.run(until, tell)

@@ -23,6 +23,8 @@ _ALIKE = 1.5
 """Passes are windows of one measurement where they have about as many rows: a longer one begins another, as few rows
 are done at another rate than many."""
 _FASTER = 4
+_HALF = 0.5
+"""Of what the model alone does, a first pass expects."""
 _CLEARLY = 3
 _MOST_FIXED = 0.75
 _SHORT = 0.15
@@ -98,17 +100,19 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
     roomy = until - time.perf_counter() > _ROOMY * known.ended.seconds
     first = jobs.of_rows(1) if roomy else known
     passes: list[Pass] = []
-    shorter, before, last, rows = [first, known], first, known, 0
+    shorter, last, rows = [first, known], known, 0
+    rate = max(_rate(first, known), _HALF / sample.row_s)
     while not passes or _goes_on(passes, until):
         span = (until - time.perf_counter()) / (max(1, PASSES - len(passes)) + _MARGIN) - last.start
         if not rows or last.seconds < span / 2:
-            rows = max(1, round(_rate(before, last) * max(span, _SHORT)))
+            rows = max(1, round(rate * max(span, _SHORT)))
         try:
             before, last = last, jobs.of_rows(rows)
         except OutOfTime:
             if not passes:
                 raise
             break
+        rate = _rate(before, last)
         if passes and last.rows > _ALIKE * passes[-1].rows:
             shorter += passes
             passes = []

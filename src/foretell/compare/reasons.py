@@ -55,7 +55,7 @@ def _ruled_out(won: Way, found: list[Way]) -> list[tuple[float, str]]:
 def _cheaper(won: Way, found: list[Way], needs: Needs) -> list[tuple[float, str]]:
     out = []
     for way in found:
-        if way is won or not way.feasible or way.cost <= won.cost * 1.005:
+        if way is won or not way.feasible or way.cost <= won.cost * 1.05:
             continue
         idle = f", {units.share(way.idle)} of it idle" if way.idle is not None and way.name == SERVERS else ""
         text = (

@@ -4,6 +4,7 @@ to what is measured."""
 import base64
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from foretell import predictor
-from foretell.batch import Batch, plain
+from foretell.batch import Batch, Call, plain
 from foretell.compare.asked import Model
 from foretell.compare.child import ran
 from foretell.errors import ForetellError, InputUnreadable, UsageError
@@ -25,6 +26,7 @@ from foretell.tables.kept import NONE
 
 ENOUGH = 1000
 _MOST = 4096
+_FEW, _SLOW = 16, 0.5
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     paths: the input's files. rows: that it has, or about so many. row_bytes: of each. head: where a text's first record
     begins, in bytes unpacked, as row_bytes are then too; of other formats they are bytes as stored. delimiter: of CSV.
+    row_s: seconds that the model takes for a row, roughly, among a few.
     """
 
     requests: list[bytes]
@@ -42,6 +45,7 @@ class Sample(msgspec.Struct, frozen=True):
     row_bytes: float
     head: int
     delimiter: str
+    row_s: float
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -101,7 +105,20 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
         row_bytes,
         head,
         getattr(reader, "options", CsvOptions()).delimiter or "",
+        _row_s(opened, batches[0]),
     )
+
+
+def _row_s(opened: predictor.Predictor, batch: Batch) -> float:
+    """The first call is only to warm up, if it is not all too slow."""
+    call = Call(False, opened.signature.call_params({}))
+    for rows in (1, _FEW):
+        began = time.perf_counter()
+        answered = len(opened.predict(batch[:rows], call))
+        took = (time.perf_counter() - began) / answered
+        if took > _SLOW:
+            break
+    return took
 
 
 def _first(reader: Reader[Any], blocks: Iterator[Any]) -> tuple[list[Any], list[Batch]]:

@@ -62,8 +62,10 @@ class Search:
     def run(self, until: float, say: Progress) -> None:
         while self._missed > max(_NEAR * self._kept, _HOPELESS * self._most):
             seconds = max(self._seconds, _SPARE * LEAST[self.aim.at] / self._rate)
-            if not self._fits(seconds, until) and self.steps:
-                return
+            if not self._fits(seconds, until):
+                if self.steps:
+                    return
+                seconds = max(_LEAST_SPAN, (until - time.perf_counter()) / (1 + _WARM_SHARE))
             say(f"{self._rate:,.0f} requests a second")
             tries = [self._try(seconds)]
             while len(tries) < _TRIES and self._hiccup(tries[-1]) and self._fits(seconds, until):

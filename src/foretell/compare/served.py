@@ -49,9 +49,9 @@ class Served:
             answer = connection.getresponse()
             return answer.status, answer.read()
 
-    def rest(self) -> None:
+    def rest(self, body: bytes) -> None:
         """Returns when it has done what an earlier load left it with: it answers whoever asks now."""
-        self.ask(b"", "/ping")
+        self.ask(body)
 
     def answers(self, bodies: list[bytes], until: float) -> Iterator[tuple[int, bytes]]:
         """The same for many, one after another, until it is time."""

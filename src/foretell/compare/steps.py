@@ -14,6 +14,7 @@ from foretell.compare.served import HOST, Served
 _LIMITED = 0.2
 _PATIENCE, _GRACE = 10.0, 0.5
 _WINDOWS = 3
+_FEW, _ROOM = 16, 4
 _CONNECTIONS = 256
 """As many as a balancer may hold to one server. What finds all of them busy waits on this side, and that counts."""
 
@@ -34,8 +35,15 @@ class Loading:
     def __init__(self, generator: Generator, server: Served, bodies: Sequence[bytes], seed: int) -> None:
         self._generator = generator
         self._server = server
+        self._bodies = bodies
         self._requests = [_request(server.port, body) for body in bodies]
         self._random = np.random.default_rng(seed)
+        self.connections = _CONNECTIONS
+
+    def bear(self, rate: float, bound: float) -> None:
+        """From now on no more requests are under way than some times those that are at such a rate, were each answered
+        just in time: a slow model would have to work off the others first."""
+        self.connections = min(_CONNECTIONS, max(_FEW, int(_ROOM * rate * bound)))
 
     def single(self, seconds: float) -> Single:
         """One client, which asks when it was answered."""
@@ -43,9 +51,10 @@ class Loading:
         taken = float(sent.due[-1] + sent.latency[-1]) if len(sent.due) else seconds
         return Single(self._quantiles(sent.latency, sent.status), float((sent.status == 200).sum()) / taken)
 
-    def most(self, seconds: float) -> float:
-        """Requests a second with so many clients that there is always something to do."""
-        sent = self._closed(_CONNECTIONS, seconds)
+    def most(self, seconds: float, alone: float) -> float:
+        """Requests a second with so many clients that there is always something to do. alone: seconds that one row
+        takes; no more clients than could be answered one by one."""
+        sent = self._closed(min(_CONNECTIONS, max(_FEW, int(seconds / max(alone, 1e-6)))), seconds)
         done = sent.due + sent.latency
         counted = (sent.status == 200) & (done >= seconds / 4) & (done <= seconds)
         return float(counted.sum()) / (seconds * 3 / 4)
@@ -61,14 +70,14 @@ class Loading:
             self._which(max(len(due), 1)),
             warm + seconds,
             due,
-            connections=_CONNECTIONS,
+            connections=self.connections,
             patience=max(_PATIENCE, 2 * aim.bound),
             grace=max(_GRACE, 1.5 * aim.bound),
             bound=aim.bound,
             allowed=None if to_its_end else max(late, 0),
             first=first,
         )
-        self._server.rest()
+        self._server.rest(self._bodies[0])
         cpu, began = self._server.cpu_s, time.perf_counter()
         sent = self._generator.run(HOST, self._server.port, load)
         used = (self._server.cpu_s - cpu) / (time.perf_counter() - began)
@@ -101,7 +110,8 @@ class Loading:
         )
 
     def _closed(self, connections: int, seconds: float) -> Sent:
-        load = Load(self._requests, self._which(4 * len(self._requests)), seconds, connections=connections)
+        which = self._which(4 * len(self._requests))
+        load = Load(self._requests, which, seconds, connections=connections, grace=max(_GRACE, seconds))
         return self._generator.run(HOST, self._server.port, load)
 
     def _arrivals(self, rate: float, seconds: float) -> np.ndarray:

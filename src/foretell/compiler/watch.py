@@ -18,8 +18,10 @@ from foretell.models import proven
 from foretell.predictor import Predictor
 
 _CHECKED = 4096
-_READING = 1.5e-6
-"""Seconds that a row takes besides its prediction, about; read, written."""
+_READING = 1e-7
+"""Seconds that a cell takes, about, to be read."""
+_SHARE = 0.1
+"""Of the time that a job takes, so much may go into loading the library to check the engine."""
 _PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 500, 2.5
 """What a compilation asks the library for, about (models that refuse rows: up to 1,000 calls), and what it takes
 besides."""
@@ -89,14 +91,15 @@ class Watch:
             self._say(f"it stays with {native.engine.name}: {_told(error)}")
 
     def _is_due(self, folder: Path, rows: int) -> bool:
-        """Whether the library is worth loading: the first time that the engine meets real data, and wherever that takes
-        no longer than the job."""
+        """Whether the library is worth loading: the first time that the engine meets real data, and wherever that is a
+        small share of the job."""
         record = self._place.record()
         chosen = record.of_engine(record.chosen) if record else None
         if self._place.seen(folder) == 0 or record is None or chosen is None or not chosen.seconds:
             return True
-        each = min(seconds / size for size, seconds in chosen.seconds.items()) + _READING
-        return rows * each >= record.start
+        each = min(seconds / size for size, seconds in chosen.seconds.items())
+        each += _READING * len(self._predictor.signature.inputs)
+        return rows * each * _SHARE >= record.start
 
     def _pays(self, ahead: int) -> bool:
         """Whether what the rows ahead would save is more than what a compilation takes, by what calls cost so far."""

@@ -34,7 +34,12 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 def figures(
-    names: list[str], batch: Batch, kept: Kept, answers: Answers, prediction: str, rows: list[int] | None = None
+    names: list[str],
+    batch: Batch,
+    kept: Kept,
+    answers: Answers,
+    prediction: str,
+    rows: "list[int] | np.ndarray | None" = None,
 ) -> Figures:
     """Of one block. names: the inputs'. batch, answers: of the rows that were predicted. kept: what is carried along;
     rows: of which of it, None for all."""
@@ -52,7 +57,7 @@ def _nulls(batch: Batch) -> list[int]:
     return [null_rows(column) for column in batch.columns]
 
 
-def _carried(kept: Kept, rows: list[int] | None) -> dict[str, int]:
+def _carried(kept: Kept, rows: "list[int] | np.ndarray | None") -> dict[str, int]:
     if kept.records is not None:
         records = kept.records if rows is None else [kept.records[row] for row in rows]
         return {name: sum(record.get(name, _NULL) == _NULL for record in records) for name in kept.names}

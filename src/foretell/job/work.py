@@ -1,9 +1,12 @@
 """What is done with a block: it is read, predicted and written, all but its place in the output. In any thread or
 process."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from foretell.batch import Answers, Batch, Call
 from foretell.errors import CellWrong, ForetellError, InputUnreadable
@@ -11,7 +14,7 @@ from foretell.job import rejects
 from foretell.job.figures import Figures, figures
 from foretell.job.rejects import NULL, STOP, Place
 from foretell.predictor import Predictor
-from foretell.tables.apart import Apart, Bad
+from foretell.tables.apart import NOWHERE, Apart, Bad
 from foretell.tables.csv_header import CsvOptions
 from foretell.tables.formats import Format, Reader
 from foretell.tables.kept import ALL, Keep, Kept, Rows
@@ -69,11 +72,14 @@ class Work:
 
     def read(self, reader: Reader[Any], block: Any, name: str) -> tuple[Rows, Apart | None]:
         """The good rows; and how they stand among the bad ones, where there are some."""
-        try:
-            return reader.parse(block), None
-        except (CellWrong, InputUnreadable) as error:
-            apart = rejects.parted(reader, block) if self._job.on_error != STOP else self._told(error, reader, block)
-            return Rows(apart.batch, apart.kept), apart
+        if self._job.on_error == STOP:
+            try:
+                return reader.parse(block), None
+            except (CellWrong, InputUnreadable) as error:
+                self._tell(error, reader, block)
+                raise
+        apart = rejects.parted(reader, block)
+        return Rows(apart.batch, apart.kept), apart if apart.bad else None
 
     def predicted(
         self, reader: Reader[Any], block: Any, name: str, rows: Rows, apart: Apart | None, reading: float
@@ -87,15 +93,17 @@ class Work:
             return Done(part, rows.batch.rows, seconds=seconds, figures=self._figures(rows.batch, rows.kept, answers))
         apart = apart or rejects.whole(reader, block, rows)
         good = apart.good
-        late = {good[row] for row in failed}
         bad = sorted(
             (
                 *apart.bad,
-                *(Bad(good[row], None, error.message, apart.spot(good[row])) for row, error in failed.items()),
+                *(
+                    Bad(int(good[row]), None, error.message, apart.spot(int(good[row])))
+                    for row, error in failed.items()
+                ),
             ),
             key=lambda one: one.row,
         )
-        left = [row for row in good if row not in late]
+        left = np.delete(good, list(failed))
         part = self._part(apart, left, answers)
         written = rejects.lines(bad, Place(name, self._table))
         seconds = (reading, middle - began, time.perf_counter() - middle)
@@ -103,14 +111,14 @@ class Work:
         told = self._figures(batch, apart.kept, answers, left)
         return Done(part, apart.count, len(bad), written, seconds, told)
 
-    def _figures(self, batch: Batch, kept: Kept, answers: Answers, rows: list[int] | None = None) -> Figures:
+    def _figures(self, batch: Batch, kept: Kept, answers: Answers, rows: np.ndarray | None = None) -> Figures:
         return figures(self._predictor.signature.names, batch, kept, answers, self._job.prediction, rows)
 
-    def _part(self, apart: Apart, good: list[int], answers: Answers) -> Part | None:
+    def _part(self, apart: Apart, good: np.ndarray, answers: Answers) -> Part | None:
         if self._job.on_error == NULL:
-            at = {row: index for index, row in enumerate(good)}
+            at = dict(zip(good.tolist(), range(len(good)), strict=True))
             return self._writer.part(apart.kept, answers, [at.get(row) for row in range(apart.count)])
-        return self._writer.part(apart.kept.at(list(good)), answers) if good else None
+        return self._writer.part(apart.kept.at(good), answers) if len(good) else None
 
     def _answers(
         self, reader: Reader[Any], block: Any, rows: Rows, apart: Apart | None
@@ -126,20 +134,22 @@ class Work:
         return Answers.concat(answers) if answers else self._none, failed
 
     def _first(self, reader: Reader[Any], block: Any, rows: Rows, error: ForetellError) -> ForetellError:
-        """The error of the first row that the model fails on, with its place."""
+        """The error of the first row that the model fails on, with its place, and others of its block."""
         if (bad := self._predictor.first_bad(rows.batch, self._call, error)) is None:
             return error
         row, own = bad
+        failed, all_known = rejects.failing(self._predictor, rows.batch, self._call)
+        told = [
+            Bad(at, None, one.message, reader.spot(block, at) if shown < rejects.EXAMPLES else NOWHERE)
+            for shown, (at, one) in enumerate(failed.items())
+        ]
+        own.details = rejects.examples(told, Place("", self._table), all_known=all_known)
         own.message = reader.place(block, CellWrong(row, None, own.message)).message
         own.row_wrong = True
         return own
 
-    def _told(self, error: CellWrong | InputUnreadable, reader: Reader[Any], block: Any) -> Apart:
-        """Raises the error, with what else is wrong in its block."""
+    def _tell(self, error: CellWrong | InputUnreadable, reader: Reader[Any], block: Any) -> None:
+        """Says in the error what else is wrong in its block."""
         error.row_wrong = True
-        try:
-            bad = rejects.parted(reader, block).bad
-        except ForetellError:
-            raise error from None
-        error.details = rejects.examples(bad, Place("", self._table))
-        raise error
+        with contextlib.suppress(ForetellError):
+            error.details = rejects.examples(rejects.parted(reader, block).bad, Place("", self._table))

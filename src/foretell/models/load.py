@@ -121,7 +121,8 @@ class Loaded:
     """An engine, and what the model itself knows of its columns.
 
     signature: its inputs, where it knows all about them. names: the order in which the engine wants named columns.
-    notes: what a person should be told. digest: of the model that a compiled one was made of. seconds: it took.
+    notes: what a person should be told. digest: of the model that a compiled one was made of. seconds: it took, its
+    library's import with it.
     """
 
     engine: Engine
@@ -134,11 +135,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Settled:
-    """A stored model whose flavour is known and whose trust is settled; nothing of it has been loaded."""
+    """A stored model whose flavour is known and whose trust is settled; nothing of it has been loaded. seconds: that
+    took, which may be its library's import."""
 
     model: StoredModel
     flavour: str
     trusted: bool
+    seconds: float = 0.0
 
 
 def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = False) -> Settled:
@@ -146,6 +149,7 @@ def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = 
 
     installs: what the model requires will be installed, which runs code of others as loading may.
     """
+    started = time.perf_counter()
     model = mlmodel.read(path)
     name = flavour_of(model)
     reasons = [f"{requirements.FILE} (packages to install)"] if installs else []
@@ -155,7 +159,7 @@ def settle(path: Path, origin: trust.Origin, trusted: bool, *, installs: bool = 
         if not installs:
             raise
         reasons += foreign_code(model)
-    return Settled(model, name, trust.settle(reasons, origin, trusted))
+    return Settled(model, name, trust.settle(reasons, origin, trusted), time.perf_counter() - started)
 
 
 def check_types(flavour: str, label: str, schema: str | None, cast: dict[str, str] | None) -> None:
@@ -177,7 +181,7 @@ def load(settled: Settled) -> Loaded:
     with _libraries(model, flavour):
         loaded = _module(flavour).load(model, settled.trusted)
     notes = (*requirements.notes(model, flavour), *loaded.notes)
-    return replace(loaded, notes=notes, seconds=time.perf_counter() - started)
+    return replace(loaded, notes=notes, seconds=settled.seconds + time.perf_counter() - started)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,11 @@ class Gate:
         """Whether a key is wanted."""
         return self._keys is not None
 
+    @property
+    def administers(self) -> bool:
+        """Whether the server can be changed here, by who may."""
+        return Kind.ADMIN in self._kinds and (self._administered or self.keyed)
+
     def admit(self, kind: Kind, method: bytes, headers: Headers, *, certified: bool = False) -> Reply | str:
         """The name of the key that a request came with, "" without one; or what it is refused with.
 

@@ -28,6 +28,8 @@ _PROBES = {
 _REFUSALS = {
     "400": "The request does not fit; the message says where, as in $.data[0][2].",
     "408": "The request did not arrive in time.",
+    "404": "There is no such model.",
+    "409": "It could not be done, and what was served is served.",
     "413": "The body is too large, also when it is unpacked.",
     "414": "The target is too long.",
     "415": "The content type or encoding is none that is read.",
@@ -57,8 +59,9 @@ class Described:
     ready: str = ""
 
 
-def document(models: list[Described], *, keys: bool, named: bool) -> dict[str, Any]:
-    """The document. keys: whether requests need one. named: whether the server must be called by its name."""
+def document(models: list[Described], *, keys: bool, named: bool, admin: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The document. keys: whether requests need one. named: whether the server must be called by its name. admin: the
+    routes that change the server, where they are served."""
     first = models[0]
     paths: dict[str, Any] = {}
     schemas: dict[str, Schema] = {"Error": _ERROR}
@@ -74,6 +77,8 @@ def document(models: list[Described], *, keys: bool, named: bool) -> dict[str, A
         paths[path] = {"get": _probe(about, path[1:])}
     for path, (about, kind, schema) in _LOOKS.items():
         paths[path] = {"get": _look(about, path, kind, schema, refusals)}
+    for path in admin:
+        paths[path] = {"post": _change(path, models, refusals)}
     return {
         "openapi": "3.1.0",
         "info": {"title": first.name, "version": first.version, "description": _about(models)},
@@ -135,7 +140,7 @@ def _invocations(model: Described, schemas: Schemas, number: int, refusals: dict
         "tags": [model.name],
         "parameters": [*([_PROBA] if model.proba else []), _REQUEST_ID, _PATIENCE],
         "requestBody": {"required": True, "description": _ABOUT_PACKING, "content": _requests(model, schemas)},
-        "responses": {"200": answer, **_errors([*_REFUSALS, *refusals])},
+        "responses": {"200": answer, **_errors([*(set(_REFUSALS) - {"404", "409"}), *refusals])},
     }
 
 
@@ -217,6 +222,23 @@ def _look(about: str, path: str, kind: str, schema: Schema, refusals: dict[str, 
             "200": {"description": f"{about}.", "headers": _headers(), "content": {kind: {"schema": schema}}},
             **_errors([*_OF_PLAIN_ROUTES, *refusals]),
         },
+    }
+
+
+def _change(path: str, models: list[Described], refusals: dict[str, str]) -> dict[str, Any]:
+    """A route that changes which version is served."""
+    verb = path.rpartition("/")[2]
+    told: Schema = {"type": "object", "required": ["models"], "properties": {"models": {"type": "object"}}}
+    which = {"name": "model", "in": "query", "schema": {"enum": sorted({model.name for model in models})}}
+    answer = {"description": "It is done.", "headers": _headers(), "content": {"application/json": {"schema": told}}}
+    return {
+        "operationId": verb,
+        "summary": {"reload": "Serve what the registry has now", "rollback": "Serve the version before"}.get(
+            verb, verb
+        ),
+        "tags": ["administration"],
+        "parameters": [which],
+        "responses": {"200": answer, **_errors([*_OF_PLAIN_ROUTES, "404", "409", "503", *refusals])},
     }
 
 

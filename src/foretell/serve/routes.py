@@ -49,13 +49,21 @@ class Routes:
     must be called by its name."""
 
     def __init__(
-        self, door: Door, address: str, administration: Administration, *, keys: bool = False, named: bool = False
+        self,
+        door: Door,
+        address: str,
+        administration: Administration,
+        *,
+        keys: bool = False,
+        named: bool = False,
+        admin: bool = False,
     ) -> None:
         self.door = door
         self._administration = administration
         self._address = address
         self._keys = keys
         self._named = named
+        self._admin = tuple(VERBS) if admin else ()
 
     async def __call__(
         self,
@@ -115,7 +123,7 @@ class Routes:
         ]
         if not models:
             return _error(503, "TEMPORARILY_UNAVAILABLE", self.door.main.unready)
-        return Page(200, msgspec.json.encode(document(models, keys=self._keys, named=self._named)))
+        return Page(200, msgspec.json.encode(document(models, keys=self._keys, named=self._named, admin=self._admin)))
 
     def _answer(self, method: str, path: str) -> Page:
         stand, what = self._model(path)

@@ -97,6 +97,7 @@ def run(
             Administration(door, parent.ask if parent else lambda asked: server.follower.ask(asked)),
             keys=entrances[0].gate.keyed,
             named=entrances[0].gate.named,
+            admin=entrances[0].gate.administers,
         ),
         http=InvocationsProtocol,
         loop=manner.loop,

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from foretell.batch import Batch
 from foretell.tables.kept import Kept
 
@@ -17,6 +19,10 @@ class Spot:
     text: str
 
 
+NOWHERE = Spot(0, None, "")
+"""Of a row that is counted, and not shown."""
+
+
 @dataclass(frozen=True)
 class Bad:
     """A row that cannot be predicted. row: its index in its block. column: the name, or None for the whole row."""
@@ -25,6 +31,13 @@ class Bad:
     column: str | None
     reason: str
     spot: Spot
+
+
+class Unsound(Exception):
+    """A block cannot be read as a whole, or not by the fast road. row: the first that cannot, where it is known."""
+
+    def __init__(self, row: int | None) -> None:
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,9 @@ class Apart:
     spot: Callable[[int], Spot]
 
     @property
-    def good(self) -> list[int]:
+    def good(self) -> np.ndarray:
         """The good rows' indices."""
-        bad = {one.row for one in self.bad}
-        return [row for row in range(self.count) if row not in bad]
+        return np.delete(np.arange(self.count), [one.row for one in self.bad])
 
 
 def joined(parts: Sequence[Apart]) -> Apart:

@@ -14,7 +14,7 @@ from foretell.cells import Column
 from foretell.columns import from_arrow
 from foretell.errors import CellWrong, FormWrong, InputTooLarge
 from foretell.signature import Signature, check_names, miscounted
-from foretell.tables.apart import Apart, Bad, Spot, joined
+from foretell.tables.apart import Apart, Bad, Spot, Unsound, joined
 from foretell.tables.kept import Keep, Kept, Rows
 from foretell.tables.spelled import JSON, as_values, settled
 from foretell.tables.text import Position
@@ -111,6 +111,19 @@ class TableReader:
         """What the table calls an input."""
         at = self._at[index]
         return self._header[at] if at is not None else self._signature.names[index]
+
+    def sound(self, block: TableBlock) -> Rows:
+        """The rows of a block in which all is well. Raises Unsound."""
+        try:
+            return self.parse(block)
+        except CellWrong as error:
+            raise Unsound(error.row) from error
+
+    def around(self, block: TableBlock, row: int) -> tuple[TableBlock, TableBlock, TableBlock]:
+        """What comes before a row, the row, and what comes after."""
+        first, one, last = (block.batch.slice(*at) for at in ((0, row), (row, 1), (row + 1,)))
+        at = block.row + row
+        return TableBlock(first, block.row), TableBlock(one, at), TableBlock(last, at + 1)
 
     def pieces(self, block: TableBlock) -> list[TableBlock]:
         """The block in some pieces; just itself where it is one row."""

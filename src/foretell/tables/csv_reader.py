@@ -1,9 +1,9 @@
 """CSV → rows, typed by the signature. Arrow parses; a block that it might read otherwise than the cell grammar is read
 again as text, cell by distinct cell, which is also how a bad cell gets its place."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +15,22 @@ from foretell.columns import from_arrow, from_texts, to_numpy
 from foretell.errors import CellWrong, InputUnreadable
 from foretell.imports import Lazily
 from foretell.signature import Signature
-from foretell.tables.apart import Apart, Spot
+from foretell.tables.apart import Apart, Spot, Unsound
 from foretell.tables.csv_apart import apart
 from foretell.tables.csv_header import ENCODING_HINT, CsvOptions, delimiter_of, names_of, positions
 from foretell.tables.csv_records import Records
 from foretell.tables.kept import Keep, Kept, Rows
-from foretell.tables.text import UNCLOSED, Block, Position, Text, pieces
+from foretell.tables.text import UNCLOSED, Block, Position, Text, around, pieces
 
 pc = Lazily("pyarrow.compute")
 
 _ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_(), "int": pa.int64()}
-_BLOCK, _MANY = 4 << 20, 20
-"""Bytes of a block, and twice as many where there are more columns than that."""
+_ROW = re.compile(r"^(?:In CSV column #\d+: |CSV parse error: )Row #(\d+): ")
+"""How Arrow names a row, from 1, where it reads in one thread."""
+_BLOCK = 4 << 20
+"""Bytes of a block."""
+_STEP = 1 << 20
+"""Arrow goes through a piece once for its cells and once for each column, twice as fast where it stays in the cache."""
 
 
 class CsvReader:
@@ -46,6 +50,7 @@ class CsvReader:
         self.no_rows = Kept(self.kept, [pa.nulls(0, pa.string()) for _ in self.kept])
         self._kept_at = [self.header.index(name) for name in self.kept]
         self._integers = any(column.cell.kind == "int" for column in signature.inputs)
+        self._doubles = signature.uniform == "float64" and None not in self._at and len(signature.inputs) > 1
 
     @property
     def stored(self) -> bool:
@@ -55,8 +60,7 @@ class CsvReader:
     def blocks(self, start: Position = (), *, tolerant: bool = False) -> Iterator[Block]:
         if start:
             self._text.go_to(*start)
-        size = _BLOCK if len(self.header) <= _MANY else 2 * _BLOCK
-        return self._text.blocks(self.records.last, size, tolerant=tolerant)
+        return self._text.blocks(self.records.last, _BLOCK, tolerant=tolerant)
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block."""
@@ -73,6 +77,28 @@ class CsvReader:
         except CellWrong as error:
             raise self.place(block, error) from error
 
+    def sound(self, block: Block) -> Rows:
+        """The rows of a block in which all is well. Raises Unsound."""
+        data = block.data
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            raise Unsound(None)
+        if (row := self.records.running_on(data)) is not None:
+            raise Unsound(row)
+        try:
+            rows = self._fast(data)
+        except pa.ArrowInvalid as error:
+            found = _ROW.search(str(error))
+            raise Unsound(int(found[1]) - 1 if found else None) from None
+        except CellWrong as error:
+            raise Unsound(error.row) from None
+        if rows is None:
+            raise Unsound(None)
+        return rows
+
+    def around(self, block: Block, row: int) -> tuple[Block, Block, Block]:
+        start, record = self.records.numbered(block.data, row)
+        return around(block, start, start + len(record))
+
     def _fast(self, data: bytes) -> Rows | None:
         """Typed by Arrow; None where its reading may differ from the grammar's.
 
@@ -85,17 +111,20 @@ class CsvReader:
         inputs = {str(at) for at, _ in self.given()}
         words = {name: pa.string() for name in (*inputs, *map(str, self._kept_at)) if name not in numbers}
         both = {str(at) for at in self._kept_at} & set(numbers)
-        read_once = not both and not inputs & set(words) and b'""' not in data
+        plain = b'"' not in data
+        read_once = not both and not inputs & set(words) and (plain or b'""' not in data)
+        step = _STEP if plain and 0 <= data.find(b"\n") < _STEP >> 4 else 0
         if read_once:
-            table = self._read(data, numbers | words, [*self.rules.nulls], quoted=True)
+            table = self._read(data, numbers | words, [*self.rules.nulls], quoted=True, step=step)
             texts = table
         else:
-            table = self._read(data, numbers, [*self.rules.nulls], quoted=True) if numbers else None
+            table = self._read(data, numbers, [*self.rules.nulls], quoted=True, step=step) if numbers else None
             words |= dict.fromkeys(both, pa.string())
-            texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False)
+            texts = self._read(data, words or {"0": pa.string()}, [""], quoted=False, step=step)
         rows = texts.num_rows
+        matrix = self._matrix(table) if table is not None and self._doubles else None
         columns = []
-        for index, column in enumerate(self._signature.inputs):
+        for index, column in enumerate(self._signature.inputs if matrix is None else ()):
             name = str(self._at[index])
             if table is not None and name in numbers:
                 if column.cell.kind == "float" and _has_stray_nan(table.column(name)):
@@ -104,7 +133,18 @@ class CsvReader:
             else:
                 columns.append(self._words(texts, index))
         kept = [_whole(texts.column(str(at)), empty_is_null=read_once) for at in self._kept_at]
-        return Rows(Batch(rows, columns), Kept(self.kept, kept))
+        return Rows(Batch(rows, columns) if matrix is None else Batch(rows, matrix=matrix), Kept(self.kept, kept))
+
+    def _matrix(self, table: pa.Table) -> np.ndarray | None:
+        """All inputs side by side, shape (rows, columns), where each cell is a finite number. None otherwise."""
+        matrix, end = np.empty((table.num_rows, len(self._at))), 0
+        for batch in table.to_batches():
+            start, end = end, end + batch.num_rows
+            for index, at in enumerate(self._at):
+                if (cells := batch.column(str(at))).null_count:
+                    return None
+                matrix[start:end, index] = to_numpy(cells)
+        return matrix if np.isfinite(matrix).all() else None
 
     def _exact(self, block: Block) -> Rows:
         """Every cell as text, by the cell grammar."""
@@ -151,7 +191,7 @@ class CsvReader:
 
     def spot(self, block: Block, row: int) -> Spot:
         """Where a row of the block stands."""
-        return block.spot(*next(islice(self.records.each(block.data), row, None)))
+        return block.spot(*self.records.numbered(block.data, row))
 
     def column(self, index: int) -> str:
         """What the file calls an input."""
@@ -171,13 +211,18 @@ class CsvReader:
             return error.at(f"{self._name}, line {line}")
         return error.at(f"{self._name}, line {line}, column {self.column(error.column)!r}")
 
-    def _read(self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool) -> pa.Table:
+    def _read(
+        self, data: bytes, types: dict[str, pa.DataType], nulls: list[str], *, quoted: bool, step: int = 0
+    ) -> pa.Table:
+        """By Arrow, in one thread. step: so many bytes at a time, each of which ends at a newline; 0 for all."""
         return arrow_csv.read_csv(
             pa.BufferReader(data),
             read_options=arrow_csv.ReadOptions(
-                column_names=[str(at) for at in range(len(self.header))], block_size=max(len(data), 1) + 1
+                column_names=[str(at) for at in range(len(self.header))],
+                block_size=step or max(len(data), 1) + 1,
+                use_threads=False,
             ),
-            parse_options=arrow_csv.ParseOptions(delimiter=self.records.delimiter, newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(delimiter=self.records.delimiter, newlines_in_values=not step),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=types,
                 include_columns=list(types),
@@ -215,7 +260,7 @@ class CsvReader:
     def _check_returns(self, block: Block) -> None:
         """Refuses a carriage return outside of quotes that ends no line: Arrow would end a row there."""
         data = block.data
-        if data.count(b"\r") == data.count(b"\r\n"):
+        if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
             return
         for row, (_, record) in enumerate(self.records.each(data)):
             if self.records.has_stray_return(record):

@@ -3,10 +3,13 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
+_STRETCH = 1 << 20
+"""Bytes that are looked at at once, each of which may be a quote and is then eight of a position."""
 
 
 class Records:
@@ -36,12 +39,14 @@ class Records:
         end = data.rfind(b"\n") + 1
         if not end or b'"' not in data:
             return end
-        marks = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(marks == _QUOTE)
-        if not self._all_open(marks, quotes):
+        count, opens, _ = self._quotes(data)
+        if not opens:
             return self._walk(data)
-        while end and (before := int(np.searchsorted(quotes, end))) % 2:
-            end = data.rfind(b"\n", 0, int(quotes[before - 1])) + 1
+        count -= data.count(b'"', end)
+        while end and count % 2:
+            start = data.rfind(b"\n", 0, data.rfind(b'"', 0, end)) + 1
+            count -= data.count(b'"', start, end)
+            end = start
         return end
 
     def each(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -55,6 +60,16 @@ class Records:
                 yield at, record
             at = end
 
+    def numbered(self, data: bytes, row: int) -> tuple[int, bytes]:
+        """(where it begins, the record) of a number, from 0."""
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+        # An empty line is no record.
+        plain = b'"' not in data and b"\r" not in data and row < len(ends)
+        if not plain or ends[0] == 0 or (np.diff(ends[: row + 1]) == 1).any():
+            return next(islice(self.each(data), row, None), (0, data))
+        start = int(ends[row - 1]) + 1 if row else 0
+        return start, data[start : int(ends[row]) + 1]
+
     def is_whole(self, record: bytes) -> bool:
         return self._record.fullmatch(record) is not None
 
@@ -67,9 +82,8 @@ class Records:
         """The first of the records that does so."""
         if b'"' not in data:
             return None
-        marks = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(marks == _QUOTE)
-        if self._all_open(marks, quotes) and self._all_close(marks, quotes):
+        _, opens, closes = self._quotes(data)
+        if opens and closes:
             return None
         return next((row for row, (_, record) in enumerate(self.each(data)) if self.runs_on(record)), None)
 
@@ -81,22 +95,28 @@ class Records:
         inner = record.removesuffix(b"\n").removesuffix(b"\r")
         return b"\r" in inner and any(b"\r" in plain for plain in self._outside.findall(inner))
 
-    def _all_open(self, marks: np.ndarray, quotes: np.ndarray) -> bool:
-        """Whether each second quote opens a field, or is the second of a pair: then counting them tells in from out."""
-        opening = quotes[::2]
-        before = marks[opening - 1]
-        fits = (before == self._mark) | (before == _NEWLINE) | (opening == 0)
-        fits[1:] |= quotes[1::2][: len(opening) - 1] == opening[1:] - 1
-        return bool(fits.all())
-
-    def _all_close(self, marks: np.ndarray, quotes: np.ndarray) -> bool:
-        """Whether each other quote ends a field, or is the first of a pair."""
-        after = marks[np.minimum(quotes[1::2] + 1, len(marks) - 1)]
-        fits = (after == self._mark) | (after == _NEWLINE) | (after == _RETURN) | (after == _QUOTE)
-        return bool(fits.all())
+    def _quotes(self, data: bytes) -> tuple[int, bool, bool]:
+        """How many there are; whether each second one opens a field, or is the second of a pair: then counting them
+        tells in from out; and whether each other one ends a field, or is the first of a pair."""
+        marks = np.frombuffer(data, np.uint8)
+        count, opens, closes = 0, True, True
+        for at in range(0, len(marks), _STRETCH):
+            quotes = np.flatnonzero(marks[at : at + _STRETCH] == _QUOTE) + at
+            opening, closing = quotes[count % 2 :: 2], quotes[1 - count % 2 :: 2]
+            before, after = marks[opening - 1], marks[np.minimum(closing + 1, len(marks) - 1)]
+            ends = (self._mark, _NEWLINE, _QUOTE)
+            opens = opens and bool((_among(before, ends) | (opening == 0)).all())
+            closes = closes and bool(_among(after, (*ends, _RETURN)).all())
+            count += len(quotes)
+        return count, opens, closes
 
     def _walk(self, data: bytes) -> int:
         whole = 0
         while record := self._record.match(data, whole):
             whole = record.end()
         return whole
+
+
+def _among(marks: np.ndarray, those: tuple[int, ...]) -> np.ndarray:
+    found: np.ndarray = np.logical_or.reduce([marks == one for one in those])
+    return found

@@ -22,8 +22,12 @@ def _word(text: str) -> pa.Scalar:
 
 _EMPTY = _word("")
 _QUOTE = _word('"')
+_COMMA, _NEWLINE = _word(","), _word("\n")
 _MAX_COLUMNS = 1000
 _SPECIAL = '[",\r\n]'
+_MARKS = (b'"', b",", b"\r", b"\n")
+_FEW = 1000
+"""Labels that are worth a table."""
 
 
 class CsvSpelling:
@@ -36,6 +40,8 @@ class CsvSpelling:
 
     def lines(self, kept: Kept, answers: Answers, spread: list[int | None] | None) -> tuple[list[str], bytes]:
         columns = list(itertools.chain.from_iterable(map(_flat, *zip(*answers.columns(self._prediction), strict=True))))
+        if len(columns) == 1 and not kept.names and spread is None and (data := _labels(columns[0][1])) is not None:
+            return [columns[0][0]], data
         texts = [self._text(values) for _, values in columns]
         if spread is not None:
             texts = [text.take(pa.array(spread, pa.int64())) for text in texts]
@@ -55,6 +61,8 @@ class CsvSpelling:
 
     def _quoted(self, column: pa.Array) -> pa.Array:
         """Quotes around a cell with a delimiter, quote or newline in it, and around one that is empty but not null."""
+        if _is_plain(column):
+            return column
         needed = pc.or_(pc.match_substring_regex(column, _SPECIAL), pc.equal(column, _EMPTY))
         if not pc.any(needed).as_py():
             return column
@@ -62,14 +70,43 @@ class CsvSpelling:
         return pc.if_else(needed, wrapped, column)
 
     def _lines(self, cells: Sequence[pa.Array]) -> bytes:
+        """The rows side by side in the memory of one array are their text."""
         if not cells or not len(cells[0]):
             return b""
-        lines = pc.binary_join_element_wise(*cells, _word(","), null_handling="replace", null_replacement="")
-        if len(cells) == 1:
-            lines = pc.if_else(pc.equal(lines, _EMPTY), _word('""'), lines)
-        whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-        joined: bytes = pc.binary_join(whole, _word("\n"))[0].as_buffer().to_pybytes()
-        return joined + b"\n"
+        if len(cells) == 1 and cells[0].null_count:
+            cells = [cells[0].fill_null(_word('""'))]
+        parts = [part for cell in cells for part in (cell, _COMMA)]
+        lines = pc.binary_join_element_wise(*parts[:-1], _NEWLINE, _EMPTY, null_handling="replace", null_replacement="")
+        return _content(lines)
+
+
+def _labels(values: np.ndarray) -> bytes | None:
+    """Small whole numbers of one length, a line each, by a table; None for others."""
+    if values.dtype.kind not in "iu" or not len(values):
+        return None
+    first, last = int(values.min()), int(values.max())
+    words = [f"{word}\n".encode() for word in range(first, last + 1)] if last - first < _FEW else []
+    if len({len(word) for word in words}) != 1:
+        return None
+    return np.array(words).take((values - first).astype(np.intp)).tobytes()
+
+
+def _is_plain(column: pa.Array) -> bool:
+    """Whether no cell is empty, or null, or has a mark in it that needs quotes; by all cells' text at once."""
+    if not len(column):
+        return True
+    text, ends = _content(column), _ends(column)
+    return bool((ends[1:] > ends[:-1]).all()) and not any(mark in text for mark in _MARKS)
+
+
+def _content(column: pa.Array) -> bytes:
+    """The text of all cells, one behind the other."""
+    ends, data = _ends(column), column.buffers()[2]
+    return b"" if data is None else data[int(ends[0]) : int(ends[-1])].to_pybytes()
+
+
+def _ends(column: pa.Array) -> np.ndarray:
+    return np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
 
 
 def _flat(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:

@@ -51,6 +51,12 @@ class DocumentReader:
         placed.message = f"{self._path}[{block.row + error.row}]: {error.reason}"
         return placed
 
+    def sound(self, block: Piece) -> Rows:
+        return block.rows
+
+    def around(self, block: Piece, row: int) -> tuple[Piece, Piece, Piece]:
+        return block, block, block
+
     def pieces(self, block: Piece) -> list[Piece]:
         return [block]
 

@@ -75,10 +75,18 @@ class Reader(Protocol[Piece]):
         """The rows of a block; any thread. Raises InputError, with the place of the first bad row."""
         ...
 
+    def sound(self, block: Piece) -> Rows:
+        """The rows of a block in which all is well, by the fast road alone. Raises Unsound."""
+        ...
+
     def place(self, block: Piece, error: CellWrong) -> CellWrong: ...
 
     def pieces(self, block: Piece) -> list[Piece]:
         """The block in a few smaller ones; just itself where it is to be taken apart."""
+        ...
+
+    def around(self, block: Piece, row: int) -> tuple[Piece, Piece, Piece]:
+        """What comes before a row, the row, and what comes after."""
         ...
 
     def apart(self, block: Piece) -> Apart:

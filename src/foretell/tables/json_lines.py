@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from foretell.batch import Answers, Batch, plain
 from foretell.errors import CellWrong, InputUnreadable
-from foretell.rows import RowDecoder, place_in_json
+from foretell.rows import Records, RowDecoder, place_in_json
 from foretell.strict_json import strict_json
-from foretell.tables.apart import Apart, Bad, Spot
+from foretell.tables.apart import Apart, Bad, Spot, Unsound
 from foretell.tables.kept import Keep, Kept, Rows, clash_of
 from foretell.tables.spelled import JSON
-from foretell.tables.text import Block, Position, Text, pieces
+from foretell.tables.text import Block, Position, Text, around, pieces
 
 _BLOCK = 4 << 20
 _NEWLINE = b"\n"
@@ -44,11 +44,26 @@ class JsonLinesReader:
 
     def parse(self, block: Block) -> Rows:
         """The rows of a block. Raises InputError, with the line of the first bad row."""
+        data = block.data
+        raw = None if (bare := self._is_bare(data)) else _objects(data)
         try:
-            batch = self._decoder.lines(block.data)
+            batch = self._decoder.lines(data, raw)
         except CellWrong as error:
             raise self.place(block, error) from error
-        return Rows(batch, self._carried(block.data, batch.rows))
+        if bare and batch.rows == data.count(_NEWLINE):
+            return Rows(batch, Kept(self.kept, [], [{} for _ in range(batch.rows)]))
+        return Rows(batch, self._carried(data, batch.rows, raw))
+
+    def sound(self, block: Block) -> Rows:
+        """The rows of a block in which all is well. Raises Unsound."""
+        try:
+            return self.parse(block)
+        except (CellWrong, InputUnreadable) as error:
+            raise Unsound(error.row if isinstance(error, CellWrong) else None) from error
+
+    def around(self, block: Block, row: int) -> tuple[Block, Block, Block]:
+        start, line = next(islice(_lines(block.data), row, None))
+        return around(block, start, min(start + len(line) + 1, len(block.data)))
 
     def pieces(self, block: Block) -> list[Block]:
         """The block in some pieces of whole lines; just itself where it is small."""
@@ -104,21 +119,32 @@ class JsonLinesReader:
                 continue
         return []
 
-    def _carried(self, data: bytes, rows: int) -> Kept:
-        """Raw values by name, row by row; a row that is an array carries none."""
+    def _is_bare(self, data: bytes) -> bool:
+        """Whether there is nothing to carry, if each line is a row: every key costs a colon."""
+        signature = self._decoder.signature
+        every = signature.named and all(column.required for column in signature.inputs)
+        fits = every and data.count(b":") == data.count(_NEWLINE) * len(self._taken)
+        return fits if self._keep.names is None else self._keep.names == ()
+
+    def _carried(self, data: bytes, rows: int, raw: Records | None) -> Kept:
+        """Raw values by name, row by row; a row that is an array carries none. raw: the rows, if all are objects."""
         if self._keep.names == ():
             return Kept([], [], [{} for _ in range(rows)])
-        return Kept(self.kept, [], [self._chosen(row) for row in _raw_records(data)])
+        return Kept(self.kept, [], self._chosen(_each_record(data) if raw is None else raw))
 
-    def _chosen(self, row: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    def _chosen(self, records: Records) -> Records:
+        """Takes all else out of them."""
         if self._keep.names is not None:
-            return {name: cell for name, cell in row.items() if name in self._keep.names}
-        return {name: cell for name, cell in row.items() if name not in self._taken}
+            return [{name: cell for name, cell in row.items() if name in self._keep.names} for row in records]
+        for name in self._taken:
+            for row in records:
+                row.pop(name, None)
+        return records
 
     def _readable(self, line: bytes) -> dict[str, msgspec.Raw]:
         """What a bad line carries, as far as it is JSON."""
         try:
-            return self._chosen(_RECORD.decode(line))
+            return self._chosen([_RECORD.decode(line)])[0]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 
@@ -136,13 +162,18 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += len(line) + 1
 
 
-def _raw_records(block: bytes) -> list[dict[str, msgspec.Raw]]:
-    """The objects of lines that were decoded before; so only an array can be no object here."""
+def _objects(block: bytes) -> Records | None:
+    """The lines as objects; None where they are not all that."""
     try:
         return _RECORD.decode_lines(block)
-    except msgspec.DecodeError:
-        lines = (line.strip() for line in block.split(b"\n"))
-        return [_RECORD.decode(line) if line[:1] == b"{" else {} for line in lines if line]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _each_record(block: bytes) -> Records:
+    """The objects of lines that were decoded before; so only an array can be no object here."""
+    lines = (line.strip() for line in block.split(b"\n"))
+    return [_RECORD.decode(line) if line[:1] == b"{" else {} for line in lines if line]
 
 
 class JsonLinesSpelling:
@@ -160,11 +191,16 @@ class JsonLinesSpelling:
         if spread is not None:
             none = (None,) * len(names)
             rows = [none if row is None else rows[row] for row in spread]
-        records = []
-        for carried, row in zip(kept.as_records(len(rows)), rows, strict=True):
-            if clash := carried.keys() & set(names):
-                raise clash_of(min(clash))
-            records.append({**carried, **dict(zip(names, row, strict=True))})
+        carried = kept.as_records(len(rows))
+        for name in names:
+            if any(name in record for record in carried):
+                raise clash_of(name)
+        if len(names) == 1:
+            records = [{**record, names[0]: row[0]} for record, row in zip(carried, rows, strict=True)]
+        else:
+            records = [
+                {**record, **dict(zip(names, row, strict=True))} for record, row in zip(carried, rows, strict=True)
+            ]
         return [], JSON.encode_lines(records)
 
     def opening(self, names: list[str]) -> bytes:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from foretell.batch import Batch
@@ -66,7 +67,7 @@ class Kept:
             return [{} for _ in range(rows)]
         return [dict(zip(self.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
-    def at(self, rows: list[int | None]) -> "Kept":
+    def at(self, rows: Sequence[int | None] | np.ndarray) -> "Kept":
         """The cells of these rows; nulls for None."""
         taken = pa.array(rows, pa.int64())
         records = self.records

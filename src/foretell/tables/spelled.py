@@ -126,6 +126,8 @@ def _dates(column: pa.Array) -> list[str | None]:
 
 def _floats_as_text(wide: np.ndarray) -> pa.Array:
     text = pa.array(wide, mask=~np.isfinite(wide)).cast(pa.string())
+    if not (wide == np.floor(wide)).any():
+        return text
     whole = pc.match_substring_regex(text, "^-?[0-9]+$")
     return pc.if_else(whole, pc.binary_join_element_wise(text, _POINT_ZERO, _EMPTY), text)
 

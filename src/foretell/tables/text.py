@@ -5,12 +5,15 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from foretell.errors import InputTooLarge, InputUnreadable, UsageError
 from foretell.tables.apart import Spot
 from foretell.tables.files import BLOCK, Source
 
 _MAX_RECORD = 64 << 20
 _PIECES, _SMALL = 16, 16 << 10
+_STRETCH, _NEWLINE = 256 << 10, ord("\n")
 UNCLOSED = "a quote is opened and never closed"
 
 Position = tuple[int, ...]
@@ -137,7 +140,7 @@ class Text:
         data = self._rest[:count] if count < len(self._rest) else self._rest
         line, at = self._line, self._at
         self._rest = self._rest[count:]
-        self._line += data.count(b"\n")
+        self._line += _newlines(data)
         self._at += count
         return Block(data, line, at, (self._at, self._line))
 
@@ -183,14 +186,27 @@ class Text:
 def pieces(block: Block, cut: Cut) -> list[Block]:
     """A block in some pieces of whole records; just itself where it is small."""
     parts: list[Block] = []
-    step, at, until = max(len(block.data) // _PIECES, _SMALL), 0, 0
+    step, at, until, line = max(len(block.data) // _PIECES, _SMALL), 0, 0, block.line
     while at < len(block.data):
         until = max(until, at) + step
         end = len(block.data) if until >= len(block.data) else at + cut(block.data[at:until])
         if end > at:
-            parts.append(block.piece(at, end))
+            data = block.data[at:end]
+            parts.append(Block(data, line, block.at + at, block.after))
+            line += _newlines(data)
             at = until = end
     return parts
+
+
+def around(block: Block, start: int, stop: int) -> tuple[Block, Block, Block]:
+    """What comes before some of a block's bytes, these, and what comes after."""
+    return block.piece(0, start), block.piece(start, stop), block.piece(stop, len(block.data))
+
+
+def _newlines(data: bytes) -> int:
+    """bytes.count looks at one byte after the other, and numpy at many."""
+    marks = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(marks[at : at + _STRETCH] == _NEWLINE)) for at in range(0, len(marks), _STRETCH))
 
 
 def _as_it_is(data: bytes, final: bool) -> bytes:
