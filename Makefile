@@ -23,7 +23,7 @@ torture: $(VENV)/.dev $(VENV)/.run
 
 # A million requests, a hundred stops under load, sixty killed workers, ten hot swaps each way: half an hour.
 soak: $(VENV)/.dev $(VENV)/.run
-	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py tests/test_follow.py
+	FORETELL_SOAK=50 $(BIN)/python -m pytest tests/test_soak.py tests/test_lifecycle.py tests/test_follow.py tests/test_openapi.py
 
 # One wheel for every Python from 3.11 on, of this system and processor.
 wheel: $(VENV)/.libraries

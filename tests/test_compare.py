@@ -98,6 +98,7 @@ REFUSED = {
     "rate": (["--from", "old.json", "--peak-rate", "-3"], "--peak-rate -3: expected a number a second"),
     "share": (["--from", "old.json", "--known", "120%"], "--known 120%: expected a share of 0 … 100 %"),
     "price": (["--from", "old.json", "--price", "5c"], "--price 5c: expected a price an hour"),
+    "regression of nothing": (["--from", "old.json", "--max-regression", "5%"], "--max-regression needs --against"),
     "regression": (["--from", "old.json", "--max-regression", "x"], "--max-regression x: expected a share"),
     "scenario": (["--from", "old.json", "--scenario", "x"], "'x' is not one of"),
     "budget": (["--from", "old.json", "--budget", "soon"], "--budget soon: expected a time with its unit"),

@@ -101,6 +101,8 @@ def compare(**given: Any) -> None:
     _check(given)
     budget = duration(given["budget"], "--budget")
     most = percent(given["max_regression"], "--max-regression")
+    if given["against"] is None and _given("max_regression"):
+        raise UsageError("--max-regression needs --against, an older --json report")
     older = None if given["against"] is None else reports.read(Path(given["against"]))
     if given["from_path"] is not None:
         base = reports.read(Path(given["from_path"]))
@@ -150,6 +152,12 @@ def _check(given: dict[str, Any]) -> None:
     for option, path in (("-o", page), ("--json", given["json_path"])):
         if path not in (None, STDOUT) and not Path(path).absolute().parent.is_dir():
             raise UsageError(f"{option} {path}: there is no folder {Path(path).absolute().parent}")
+
+
+def _given(name: str) -> bool:
+    """Whether an option was, rather than its default."""
+    context = click.get_current_context()
+    return context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
 def _measure(given: dict[str, Any], needs: Needs, budget: float) -> Measured:

@@ -64,7 +64,7 @@ def advise(measured: Measured, needs: Needs) -> Advice:
         _sentence(won, found, needs),
         reasons(won, found, measured, needs, given)[:2],
         changes(measured, needs, given),
-        [*given.assumed, *_assumed(needs)],
+        [*given.assumed, *_assumed(needs), *_machine(measured)],
         sure,
         found,
         break_even_rate(speed, batch.refresh, spread, needs.keys) if batch.refresh else None,
@@ -142,6 +142,14 @@ def _assumed(needs: Needs) -> list[str]:
     if needs.price is None:
         found.append("costs are machine time, of machines like this one; --price makes them money")
     return found
+
+
+def _machine(measured: Measured) -> list[str]:
+    workers, cores = measured.server.workers, measured.machine.cores
+    if workers >= int(cores):
+        return []
+    what = "one server process" if workers == 1 else f"{workers} server processes"
+    return [f"a replica is {what} on a machine of {cores:g} cores; -w {int(cores)} measures one that uses them all"]
 
 
 def _with_range(measured: Measured, needs: Needs, given: Load, way: Way) -> Way:

@@ -167,6 +167,7 @@ def _server(
         looked.run(until, tell)
         steps, stages = search.curve(loading, server, looked.aim, looked.capacity or most, clock.until("curve"), tell)
         told = search.told(server, looked, given=asked.slo_p99 is not None, steps=steps, stages=stages)
+        told = msgspec.structs.replace(told, workers=asked.workers)
         tell("the same rows as in batch")
         until = max(clock.until("parity"), time.perf_counter() + 0.02 * clock.budget)
         with (folder / "answers.jsonl").open("rb") as lines:

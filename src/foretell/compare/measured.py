@@ -110,7 +110,7 @@ class Server(msgspec.Struct, frozen=True):
     capacity: the highest rate that kept it, in requests a second, 0 if none did; at_least: whether more might have been
     had, the generator being the limit. curve: steps at 10 … 120 % of it. ready_s: from the start to ready; idle, peak:
     resident memory of all its processes. stages: seconds a request by http, queue and compute, from the server's own
-    metrics at half of capacity.
+    metrics at half of capacity. workers: how many processes it is.
     """
 
     ready_s: float
@@ -124,6 +124,7 @@ class Server(msgspec.Struct, frozen=True):
     search: list[Step]
     curve: list[Step]
     stages: dict[str, float]
+    workers: int = 1
 
 
 class Mismatch(msgspec.Struct, frozen=True):
