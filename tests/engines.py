@@ -35,6 +35,11 @@ def write_rows(models: Path, name: str, path: str = "in.csv", times: int = 1) ->
     Path(path).write_text(text.getvalue())
 
 
+def summary(said: str) -> str:
+    """The line of what a job said that tells its rows, its model and its engine."""
+    return next(line for line in said.splitlines() if "rows/s" in line)
+
+
 def predicted(model: object, *arguments: object) -> tuple[bytes, str]:
     """The output's bytes, and what was said."""
     ran = foretell("models", "predict", "-m", model, "-i", "in.csv", "-o", "out.csv", *arguments)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from conftest import COMMAND, foretell
-from engines import Ready, compile_, place_of, predicted, write_rows
+from engines import Ready, compile_, place_of, predicted, summary, write_rows
 from foretell import predictor
 from foretell.models.proven import Entry, Record
 
@@ -69,7 +69,7 @@ def test_a_crash_while_a_proof_is_put_in_place(at: int, counts: str, models: Pat
     assert (counts == "the old") == (found == folder)
     assert (old if counts == "the old" else another(old)) == place.record()
     write_rows(models, "logistic")
-    assert "compiled kernel" in predicted(models / "logistic")[1].splitlines()[-1]
+    assert "compiled kernel" in summary(predicted(models / "logistic")[1])
     with place.locked(print):
         pass
     id_ = found.name.rpartition("-")[2]

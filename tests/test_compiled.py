@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import foretell as library
 from conftest import COMMAND, PATIENCE, foretell, rows_of, serving
-from engines import Ready, compile_, predicted, write_rows
+from engines import Ready, compile_, predicted, summary, write_rows
 from foretell import predictor, storage
 from foretell.compiler import candidates
 from foretell.compiler.compile import compile_model
@@ -173,7 +173,7 @@ def test_an_engine_of_another_model_is_not_used(models: Path, ready: Ready) -> N
     write_rows(models, "logistic")
     _, said = predicted(models / "logistic")
     assert "was not compiled of" in said
-    assert "scikit-learn" in said.splitlines()[-1]
+    assert "scikit-learn" in summary(said)
 
 
 def test_nothing_of_a_compiled_pickle_runs(models: Path, flavours: Path) -> None:
@@ -348,9 +348,9 @@ def test_a_lightgbm_estimator_can_be_asked_beside_its_kernel(flavours: Path, rea
     place = ready(model, seen=False)
     write_rows(flavours, "mlflow3/lgb_classifier")
     _, said = predicted(model)
-    assert "compiled kernel" in said.splitlines()[-1]
+    assert "compiled kernel" in summary(said)
     assert (None, True) == (place.demoted(), place.seen() > 0)
-    assert "LightGBM booster" in predicted(model, "--engine", "booster")[1].splitlines()[-1]
+    assert "LightGBM booster" in summary(predicted(model, "--engine", "booster")[1])
 
 
 def test_a_demoted_model_is_compiled_anew(models: Path, ready: Ready) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import foretell, rows_of
-from engines import Ready, place_of, predicted, write_rows
+from engines import Ready, place_of, predicted, summary, write_rows
 from foretell import predictor
 from foretell.batch import Call
 from foretell.compiler import verify
@@ -55,8 +55,8 @@ def test_a_long_job_ends_on_another_engine(models: Path) -> None:
         file.writelines([rows] * times)
     ran = foretell("models", "predict", "-m", models / "pipeline", "--trust", "-i", "long.csv", "-o", "out.csv")
     said = ran.err.splitlines()
-    assert (0, "compiled kernel") == (ran.code, said[-1].rpartition(", ")[2]), said
-    assert "from here on the compiled kernel predicts" in said[-2]
+    assert (0, "compiled kernel") == (ran.code, summary(ran.err).rpartition(", ")[2]), said
+    assert any("from here on the compiled kernel predicts" in line for line in said)
     header, rows = few.split(b"\n", 1)
     assert header + b"\n" + rows * times == Path("out.csv").read_bytes()
 

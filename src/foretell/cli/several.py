@@ -49,9 +49,14 @@ def wanted_models(given: dict[str, Any]) -> dict[str, Wanted]:
     """The models that the options name, by name, in order. Raises UsageError."""
     shared = {name: given[name] for name in ("registry", "engine", "trust", "follow")}
     models = _read(Path(given["config"]), shared) if given["config"] else []
-    for said in given["model_uri"]:
+    given_uris = given["model_uri"]
+    # In the environment of a model, its very version is named behind what was asked for.
+    pinned = given_uris[-1] if given["digest"] else ""
+    for said in given_uris[:1] if pinned else given_uris:
         name, uri = _named(said)
-        models.append(Wanted(name or name_of(uri), uri, schema=given["schema"], cast=casts(given["cast"]), **shared))
+        models.append(
+            Wanted(name or name_of(uri), pinned or uri, schema=given["schema"], cast=casts(given["cast"]), **shared)
+        )
         models[-1] = replace(models[-1], shadow=given["shadow"] or "")
     if not models:
         raise UsageError("Missing option '-m' / '--model-uri'.", "See: foretell models serve --help")
