@@ -30,6 +30,6 @@ printf '\n'
 kill "$server"
 wait "$server"
 trap - EXIT
-show "foretell models compare -m models:/my-model/Production -i batch_input.csv --scenario daily --budget 15s -o report.html" ||
+show "foretell models compare -m models:/my-model/Production -i batch_input.csv --scenario daily --budget 40s -o report.html" ||
     printf 'This machine is too busy to measure so shortly.\n'
 printf '\nAll three worked. The files are in build/demo.\n'

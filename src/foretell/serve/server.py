@@ -38,7 +38,7 @@ from foretell.serve.wanted import Wanted
 from foretell.serve.witness import Witness
 
 _TICK_SECONDS = 0.05
-_IDLE_SECONDS = 0.25
+_IDLE_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 _AFTER_PARENT_SECONDS = 0.1
 _STUCK_SECONDS = 30.0
