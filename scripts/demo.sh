@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 for name in $(env | sed -n 's/^\(MLFLOW_[A-Z_]*\|FORETELL_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
 mkdir -p build/demo
 cd build/demo
-rm -rf .foretell batch_output.csv
+rm -rf .foretell batch_output.csv serve.out
 
 show() { printf '\n$ %s\n' "$1"; eval "$1"; }
 
