@@ -43,7 +43,7 @@ def turn():
     batch = Batch.concat([batch for _, batch in waiting])
     shared, at = Shared(model.predict(batch, Call())), 0
     for transport, batch in waiting:
-        body = encode(Portion(shared, at, at := at + batch.rows), wish.answer)
+        _, body = encode(Portion(shared, at, at := at + batch.rows), wish.answer)
         transport.write(HEAD % (len(body), body))
     waiting.clear()
 class Unguarded(HttpToolsProtocol):

@@ -71,10 +71,18 @@ def compare(generator: Generator, name: str, server: Server, seconds: float, fou
 
 
 def half(generator: Generator, name: str, under: Running, asked: bytes, rate: float) -> None:
-    """Requests at random moments, half as many as the server could answer."""
+    """Requests at random moments, half as many as the server could answer; and how evenly this machine answers them at
+    all, by the bare protocol under the same."""
+    spread(generator, f"{name}, foretell at half load", under, asked, rate)
+    bare = next(server for server in servers(name) if server.label == "bare protocol")
+    with running(bare, asked) as floor:
+        spread(generator, f"{name}, bare protocol at the same", floor, asked, rate)
+
+
+def spread(generator: Generator, label: str, under: Running, asked: bytes, rate: float) -> None:
     sent = open_loop(generator, under, asked, rate, HALF_SECONDS)
     p50, p99 = milliseconds(sent.latency, 50), milliseconds(sent.latency, 99)
-    print(f"{name}, foretell at half load: {rate:.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms, {p99 / p50:.1f} x")
+    print(f"{label}: {rate:.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms, {p99 / p50:.1f} x", flush=True)
 
 
 def told(name: str, found: dict[str, Measured]) -> None:

@@ -10,38 +10,34 @@ import numpy as np
 
 Tuples = list[tuple[Any, ...]]
 
-_new = object.__new__
 _MAX_FLAT = 64
 """So many values a row are a column each; more are one nested cell."""
 
 
-class Batch:
-    """Rows for a model: one array per input column, all of one length, in the signature's order.
+class Batch(msgspec.Struct, eq=False):
+    """Rows for a model: one array per input column, all of one length, in the signature's order. A Struct, which takes
+    a third of the time to be made.
 
     columns: arrays of shape (rows, *cell shape), nulls as NaN, NaT or None. matrix: all columns as one array of shape
     (rows, columns), where they are scalars of one numeric dtype. Whichever of the two was not given is made on demand.
     """
 
-    __slots__ = ("_build", "_columns", "_matrix", "_tuples", "rows")
-    _build: "Callable[[Tuples], Batch]"
-    _tuples: Tuples | None
+    rows: int
+    _columns: list[np.ndarray] | None = None
+    _matrix: np.ndarray | None = None
+    _tuples: Tuples | None = None
+    _build: "Callable[[Tuples], Batch] | None" = None
 
-    def __init__(self, rows: int, columns: list[np.ndarray] | None = None, matrix: np.ndarray | None = None) -> None:
-        self.rows = rows
-        self._columns = columns
-        self._matrix = matrix
-        self._tuples = None
+    @staticmethod
+    def of(matrix: np.ndarray) -> "Batch":
+        """The columns as one array."""
+        return Batch(len(matrix), None, matrix)
 
     @staticmethod
     def later(tuples: Tuples, build: "Callable[[Tuples], Batch]") -> "Batch":
         """Rows of scalars as Python tuples, of which build makes arrays on demand: of many such batches that are joined
         in one go. It must not fail."""
-        batch = _new(Batch)
-        batch.rows = len(tuples)
-        batch._columns = batch._matrix = None
-        batch._tuples = tuples
-        batch._build = build
-        return batch
+        return Batch(len(tuples), None, None, tuples, build)
 
     def __len__(self) -> int:
         return self.rows
@@ -85,9 +81,9 @@ class Batch:
     def __getitem__(self, rows: slice) -> "Batch":
         start, stop, _ = rows.indices(self.rows)
         if self._tuples is not None:
-            return Batch.later(self._tuples[rows], self._build)
+            return Batch.later(self._tuples[rows], self._build)  # type: ignore[arg-type]
         if self._matrix is not None:
-            return Batch(stop - start, matrix=self._matrix[rows])
+            return Batch.of(self._matrix[rows])
         return Batch(stop - start, [column[rows] for column in self.columns])
 
     @staticmethod
@@ -100,14 +96,14 @@ class Batch:
             return Batch.later(list(itertools.chain.from_iterable(tuples)), batches[0]._build)  # type: ignore[arg-type]
         rows = sum(batch.rows for batch in batches)
         if all(batch.uniform for batch in batches):
-            return Batch(rows, matrix=np.concatenate([batch.matrix for batch in batches]))
+            return Batch.of(np.concatenate([batch.matrix for batch in batches]))
         return Batch(rows, [np.concatenate(parts) for parts in zip(*(b.columns for b in batches), strict=True)])
 
     def but(self, rows: Sequence[int]) -> "Batch":
         """The batch without these rows."""
         left = np.delete(np.arange(self.rows), rows)
         if self._matrix is not None:
-            return Batch(len(left), matrix=self._matrix[left])
+            return Batch.of(self._matrix[left])
         return Batch(len(left), [column[left] for column in self.columns])
 
     def padded(self, rows: int) -> "Batch":
@@ -116,7 +112,7 @@ class Batch:
         return Batch.concat([self, *[last] * (rows - self.rows)]) if rows > self.rows else self
 
     def _settle(self, tuples: Tuples) -> None:
-        built = self._build(tuples)
+        built = self._build(tuples)  # type: ignore[misc]
         self._columns, self._matrix, self._tuples = built._columns, built._matrix, None
 
 

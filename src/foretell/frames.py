@@ -168,7 +168,7 @@ def _from_numpy(x: np.ndarray, opened: Predictor) -> Batch:
     if x.shape[1] != len(signature.inputs):
         raise FormWrong(f"the model takes {len(signature.inputs)} columns, and the array has {x.shape[1]}")
     if x.dtype == signature.uniform and x.dtype.kind == "f" and not np.isinf(x).any():
-        return Batch(len(x), matrix=np.ascontiguousarray(x))
+        return Batch.of(np.ascontiguousarray(x))
     arrays = [pa.array(np.ascontiguousarray(x[:, at])) for at in range(x.shape[1])]
     return Batch(len(x), [from_arrow(values, signature.inputs[at], at) for at, values in enumerate(arrays)])
 

@@ -183,7 +183,7 @@ class RowDecoder:
         if self._dtype is not None:
             if (together := matrix(rows, self._dtype)) is None:
                 raise _Odd
-            return Batch(len(rows), matrix=together)
+            return Batch.of(together)
         if not self._simple or not rows:
             raise _Odd
         return self._built(list(zip(*rows, strict=True)))

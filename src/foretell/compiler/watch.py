@@ -20,7 +20,7 @@ from foretell.predictor import Predictor
 _CHECKED = 4096
 _READING = 1e-7
 """Seconds that a cell takes, about, to be read."""
-_SHARE = 0.1
+_SHARE = 0.02
 """Of the time that a job takes, so much may go into loading the library to check the engine."""
 _PROOF_ROWS, _PROOF_CALLS, _PROOF_SECONDS = 24_000, 500, 2.5
 """What a compilation asks the library for, about (models that refuse rows: up to 1,000 calls), and what it takes

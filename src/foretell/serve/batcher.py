@@ -69,10 +69,10 @@ class Waiting(msgspec.Struct, eq=False):
     def waiting(self) -> "Waiting":
         return self
 
-    def take(self, rows: int) -> "Piece | Waiting":
+    def cut(self, rows: int) -> "Piece":
         """Its next rows, of which there are so many."""
         start, self.taken = self.taken, self.taken + rows
-        return self if rows == self.batch.rows else Piece(self, self.batch[start : self.taken], start)
+        return Piece(self, self.batch[start : self.taken], start)
 
     def answer(self, outcome: Outcome) -> None:
         if not self.answered:
@@ -97,6 +97,18 @@ class Piece:
         self.waiting = waiting
         self.batch = batch
         self.start = start
+
+    @property
+    def since(self) -> float:
+        return self.waiting.since
+
+    @property
+    def turn(self) -> Turn | None:
+        return self.waiting.turn
+
+    @turn.setter
+    def turn(self, turn: Turn) -> None:
+        self.waiting.turn = turn
 
     def answer(self, outcome: Outcome) -> None:
         """With the last of its pieces a request is answered."""
@@ -141,6 +153,7 @@ class Batcher:
         self._lines: dict[tuple[Call, Any], deque[Waiting]] = defaultdict(deque)
         self._usual = usual
         self._usual_line = self._lines[usual, ()]
+        self._alike = predictor.signature.tabular
         self._count = 0
         self._rows = 0
         self.running: list[Part] = []
@@ -160,7 +173,6 @@ class Batcher:
         late = monotonic() - self._since - self._timeout - _HUNG_SECONDS if self.running else 0.0
         return max(0.0, late)
 
-    @property
     def full(self) -> str:
         """Why no request can be taken now: one of FULL, or "" if one can."""
         if self._count >= self._most:
@@ -170,7 +182,7 @@ class Batcher:
     def submit(self, waiting: Waiting) -> None:
         """Queues rows, for which there is room; they are answered later, or when their time is up."""
         batch = waiting.batch
-        if not batch.shapes and waiting.call is self._usual:
+        if self._alike and waiting.call is self._usual:
             self._usual_line.append(waiting)
         else:
             self._lines[waiting.call, batch.shapes].append(waiting)
@@ -189,16 +201,16 @@ class Batcher:
     def _soon(self) -> asyncio.Handle:
         if self._delay and self._rows < self._max_rows:
             return self._loop.call_later(self._delay, self._turn)
-        return self._loop.call_soon(self._turn)
+        # Once more through the loop: what has arrived meanwhile comes along.
+        return self._loop.call_soon(self._loop.call_soon, self._turn)
 
     def _turn(self) -> None:
         """Runs what has gathered."""
         self._turn_at = None
-        pieces = self._gather()
+        pieces, rows = self._gather()
         if not pieces:
             self._again()
             return
-        rows = sum(piece.batch.rows for piece in pieces)
         if self._predictor.cost.of(rows) < _INLINE_SECONDS and not self._beside():
             self._deliver(pieces, *self._call(pieces, rows))
             self._again()
@@ -226,28 +238,30 @@ class Batcher:
         if self._count and self._turn_at is None:
             self._turn_at = self._soon()
 
-    def _gather(self) -> list[Part]:
-        """The longest waiting rows that may share a batch. Lines take turns; those given up or too late drop out."""
+    def _gather(self) -> tuple[list[Part], int]:
+        """The longest waiting rows that may share a batch, and how many they are. Lines take turns; those given up or
+        too late drop out."""
         now = monotonic()
         if len(self._lines) == 1:
             return self._from(self._usual_line, now)
         for key in list(self._lines):
             line = self._lines.pop(key)
-            pieces = self._from(line, now)
+            pieces, rows = self._from(line, now)
             if line or line is self._usual_line:
                 self._lines[key] = line
             if pieces:
-                return pieces
-        return []
+                return pieces, rows
+        return [], 0
 
-    def _from(self, line: deque[Waiting], now: float) -> list[Part]:
+    def _from(self, line: deque[Waiting], now: float) -> tuple[list[Part], int]:
         """Takes rows from a line. One with more than a batch holds gives a part of them, and goes behind the others."""
         rowwise = self._predictor.rowwise
         room = most = self._most_rows() if rowwise else max(waiting.batch.rows for waiting in line)
         pieces: list[Part] = []
         while line and room > 0 and (rowwise or not pieces):
             waiting = line.popleft()
-            left = waiting.batch.rows - waiting.taken
+            given = waiting.taken
+            left = waiting.batch.rows - given
             if waiting.answered or waiting.deadline <= now:
                 self._count -= 1
                 self._rows -= left
@@ -256,15 +270,20 @@ class Batcher:
             if pieces and room < left <= most:
                 line.appendleft(waiting)
                 break
-            taken = min(left, room)
-            pieces.append(waiting.take(taken))
-            room -= taken
-            self._rows -= taken
-            if taken < left:
+            if left > room:
+                pieces.append(waiting.cut(room))
                 line.append(waiting)
+                left = room
             else:
                 self._count -= 1
-        return pieces
+                if given:
+                    pieces.append(waiting.cut(left))
+                else:
+                    waiting.taken = left
+                    pieces.append(waiting)
+            room -= left
+        self._rows -= most - room
+        return pieces, most - room
 
     def _most_rows(self) -> int:
         """How many rows a batch may have, so that it does not take long."""

@@ -23,8 +23,7 @@ RETRY_SECONDS = 1
 MOST_PARTS = 256
 _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
-_PREFIX = secrets.token_hex(6).encode()
-_numbers = count(1)
+_ids = map(f"{secrets.token_hex(6)}-%x".encode().__mod__, count(1))
 
 Done = Callable[["Exchange", "Reply"], None]
 
@@ -105,7 +104,7 @@ class Exchange(msgspec.Struct, eq=False):
 
 def request_id(given: bytes) -> bytes:
     """The client's own, if it is short and printable; else one that no other request has."""
-    return given if given and _SANE_ID.fullmatch(given) else b"%b-%x" % (_PREFIX, next(_numbers))
+    return given if given and _SANE_ID.fullmatch(given) else next(_ids)
 
 
 class Heads:

@@ -31,7 +31,19 @@ class InvocationsProtocol(HttpToolsProtocol):
     """A connection. `config.app` is the ASGI app, and carries the door. gate: of the port that it came to."""
 
     # Beside what the base class has, these would be more than Python looks up quickly.
-    __slots__ = ("_chunk", "_door", "_familiar", "_fed", "_gate", "_heard", "_hot", "_line", "_offered", "_watch")
+    __slots__ = (
+        "_chunk",
+        "_door",
+        "_familiar",
+        "_fed",
+        "_gate",
+        "_heard",
+        "_hot",
+        "_line",
+        "_offered",
+        "_reply",
+        "_watch",
+    )
 
     def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -52,6 +64,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         start = super()._start_asgi_task
         self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
+        self._reply = self._line.reply
         self.hogs = self._line.hogs
         self._certified = bool(transport.get_extra_info("peercert"))
         self._familiar = self._gate.familiar(certified=self._certified)
@@ -73,8 +86,18 @@ class InvocationsProtocol(HttpToolsProtocol):
         if not self._watch.begun:
             start, _, body = data.partition(END)
             head = self._familiar.get(start)
-            if head is not None and len(body) == head.size and self._again(head, body):
-                return
+            if head is not None and len(body) == head.size:
+                # A head that came before, with its whole body: no need of the parser, which is between two messages.
+                door = self._door
+                service = door.hot.get(head.path)
+                if service is not None and door.held + head.size <= door.limits.in_flight:
+                    self._watch.phase = _NOTHING
+                    now = monotonic()
+                    exchange = Exchange(service, head, now, self._reply, head.size)
+                    door.held += head.size
+                    self._line.append(exchange)
+                    service.invoke(exchange, body, now)
+                    return
             self._heard = None
         self._chunk = len(data)
         self._fed += self._chunk
@@ -125,21 +148,6 @@ class InvocationsProtocol(HttpToolsProtocol):
         """The server is stopping: closes the connection if it has been idle for so many seconds."""
         if not self._line and not self._watch.begun and now - self._watch.since >= idle:
             self._line.close_gently()
-
-    def _again(self, head: Head, body: bytes) -> bool:
-        """Takes a request whose head has come before, without the parser, which stands between two messages. Returns
-        whether it could."""
-        door, line = self._door, self._line
-        service = door.hot.get(head.path)
-        if service is None or door.held + head.size > door.limits.in_flight:
-            return False
-        self._watch.phase = _NOTHING
-        now = monotonic()
-        exchange = Exchange(service, head, now, line.reply, head.size)
-        door.held += head.size
-        line.append(exchange)
-        service.invoke(exchange, body, now)
-        return True
 
     def _feed(self, data: bytes) -> None:
         """Parses. An offer to upgrade is dropped, its request parsed again."""
@@ -195,7 +203,7 @@ class InvocationsProtocol(HttpToolsProtocol):
             self._stop(admitted if method != b"HEAD" else msgspec.structs.replace(admitted, body=b""))
         if service is not None and method == b"POST":
             head = Head(path, query).read(self.headers, parser.get_http_version())
-            self._begin(Exchange(service, head, monotonic(), self._line.reply))
+            self._begin(Exchange(service, head, monotonic(), self._reply))
         else:
             self._defer()
 
@@ -311,7 +319,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         if exchange is None or exchange.reply is not None:
             head = Head(self.url.partition(b"?")[0])
             head.method = self.parser.get_method().decode("latin-1") if self.url else "-"
-            exchange = Exchange(self._door.main, head, monotonic(), self._line.reply)
+            exchange = Exchange(self._door.main, head, monotonic(), self._reply)
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None

@@ -22,6 +22,7 @@ _LEAVING_SECONDS = 0.25
 _MAX_PIPELINED = 64
 _PIECE = 256 << 10
 _LAST_PIECES = 16
+_NOTHING = Phase.NOTHING
 
 
 class Deferred:
@@ -119,7 +120,7 @@ class Line:
 
     def _rest(self) -> None:
         """Nobody waits for an answer."""
-        if self._watch.phase is Phase.NOTHING:
+        if self._watch.phase is _NOTHING:
             self._watch.since = self._door.now
         if self._said_all:
             self._transport.close()

@@ -92,14 +92,14 @@ class Meter:
         began, queue = turn.began, self.queue
         counts, total = queue.counts, 0.0
         for piece in pieces:
-            waiting = piece.waiting
-            if waiting.turn is None:
-                waiting.turn = turn
-                waited = began - waiting.since
+            before = piece.turn
+            if before is None:
+                piece.turn = turn
+                waited = began - piece.since
                 counts[bisect_left(SECONDS, waited)] += 1
                 total += waited
             else:
-                waiting.turn = Turn(waiting.turn.began, turn.ended, turn.rows, turn.requests)
+                piece.turn = Turn(before.began, turn.ended, turn.rows, turn.requests)
         queue.total += total
         rows, took = turn.rows, turn.ended - began
         self.rows += rows

@@ -187,15 +187,15 @@ def _spelled(cell: Any) -> Any:
 def _answers(model: Described, schemas: Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for fmt in SPELLINGS:
-        kind = protocols.content_type(fmt).partition(";")[0]
+        kind = fmt.content_types[0]
         content[kind] = {} if fmt in _BINARY else {"schema": {"type": "string"}}
     content[JSON.content_types[0]] = {"schema": schemas.predictions(list(model.samples))}
     if model.samples:
         answers = model.samples[0]
         portion = Portion(Shared(answers), 0, len(answers))
-        content[JSON.content_types[0]]["example"] = json.loads(protocols.encode(portion, JSON))
+        content[JSON.content_types[0]]["example"] = json.loads(protocols.encode(portion, JSON)[1])
         for fmt in (CSV, JSONL) if all(output.values.ndim < 3 for output in answers.outputs) else ():
-            content[fmt.content_types[0]]["example"] = protocols.encode(portion, fmt).decode()
+            content[fmt.content_types[0]]["example"] = protocols.encode(portion, fmt)[1].decode()
     return {JSON.content_types[0]: content.pop(JSON.content_types[0]), **content}
 
 

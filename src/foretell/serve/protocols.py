@@ -145,18 +145,13 @@ class BodyDecoder:
         return Ask(joined, call, wish.answer, partial(_in_blocks, reader, pieces))
 
 
-def encode(portion: Portion, fmt: Format) -> bytes:
-    """Answers as a body."""
+def encode(portion: Portion, fmt: Format) -> tuple[str, bytes]:
+    """Answers as a body, after its content type."""
     if fmt is JSON:
-        return b'{"predictions": %b}' % _ENCODE(portion.shared.values[portion.start : portion.stop])
+        return _JSON, b'{"predictions": %b}' % _ENCODE(portion.shared.values[portion.start : portion.stop])
     answers, writer = portion.answers, formats.writer(fmt)
-    return writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
-
-
-def content_type(fmt: Format) -> str:
-    if fmt is JSON:
-        return _JSON
-    return "text/csv; charset=utf-8" if fmt is CSV else fmt.content_types[0]
+    body = writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
+    return "text/csv; charset=utf-8" if fmt is CSV else fmt.content_types[0], body
 
 
 _FORMS = ("data", "instances", "inputs")

@@ -82,6 +82,7 @@ class Service:
         """From here on requests are taken, on this loop."""
         limits = self.limits
         self._desk = OneThread("bodies", loop)
+        self._done = self._reply
         self._batcher = Batcher(
             self.predictor,
             loop,
@@ -118,7 +119,7 @@ class Service:
     def invoke(self, exchange: Exchange, body: bytes, now: float) -> None:
         """Answers one request, which came whole at that time, by calling its done, on the loop, at once or later.
         Whether there is room is looked at first: to refuse must cost less than to answer."""
-        if full := self._batcher.full:
+        if full := self._batcher.full():
             exchange.done(exchange, self._full[full])
             return
         head = exchange.head
@@ -158,7 +159,7 @@ class Service:
         try:
             if isinstance(ask, ForetellError):
                 raise ask
-            if full := self._batcher.full:
+            if full := self._batcher.full():
                 exchange.done(exchange, self._full[full])
             else:
                 self._wait(exchange, ask, deadline, seconds, monotonic())
@@ -168,7 +169,7 @@ class Service:
     def _wait(self, exchange: Exchange, ask: Ask, deadline: float, seconds: float, now: float) -> None:
         batch = ask.batch if ask.batch.rows else self.predictor.example()
         exchange.ask = ask
-        exchange.waiting = waiting = Waiting(batch, ask.call, deadline, seconds, now, self._reply, exchange)
+        exchange.waiting = waiting = Waiting(batch, ask.call, deadline, seconds, now, self._done, exchange)
         self._batcher.submit(waiting)
 
     def _reply(self, waiting: Waiting, outcome: Outcome) -> None:
@@ -196,12 +197,12 @@ class Service:
 
     def _answered(self, portion: Portion, ask: Ask) -> Reply:
         try:
-            body = protocols.encode(portion, ask.answer)
+            content_type, body = protocols.encode(portion, ask.answer)
         except Exception as error:
             failed = PredictionError(f"the model's answer cannot be written as {ask.answer.name}: {str(error)[:200]}")
             failed.__cause__ = error
             return self.refused(failed)
-        return Reply(200, protocols.content_type(ask.answer), body)
+        return Reply(200, content_type, body)
 
     def _may_do_anything(self) -> bool:
         """Whether predicting runs code that came with the model: however quick it was, the next call may hang."""

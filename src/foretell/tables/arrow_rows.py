@@ -191,7 +191,7 @@ def to_batch(given: Sequence[pa.Array | None], rows: int, signature: Signature) 
     inputs = signature.inputs
     if len(inputs) > 1 and signature.tensor is not None and all(column is given[0] for column in given):
         whole = Column(signature.tensor or None, inputs[0].type, (len(inputs),))
-        return Batch(rows, matrix=from_lists(given[0], whole, 0))
+        return Batch.of(from_lists(given[0], whole, 0))
     columns, wrong = [], []
     for at, (values, column) in enumerate(zip(given, inputs, strict=True)):
         try:

@@ -133,7 +133,7 @@ class CsvReader:
             else:
                 columns.append(self._words(texts, index))
         kept = [_whole(texts.column(str(at)), empty_is_null=read_once) for at in self._kept_at]
-        return Rows(Batch(rows, columns) if matrix is None else Batch(rows, matrix=matrix), Kept(self.kept, kept))
+        return Rows(Batch(rows, columns) if matrix is None else Batch.of(matrix), Kept(self.kept, kept))
 
     def _matrix(self, table: pa.Table) -> np.ndarray | None:
         """All inputs side by side, shape (rows, columns), where each cell is a finite number. None otherwise."""
