@@ -20,6 +20,8 @@ from foretell.serve.one_thread import OneThread
 from foretell.serve.protocols import Portion, Shared
 
 _INLINE_SECONDS = 0.0005
+_BITE, _BITE_SECONDS = 64, 0.0001
+"""So many requests do not wait for more if a call is that quick: what is known of them would leave the cache."""
 _SWEEP_SECONDS = 0.02
 _LONG_SECONDS = 0.05
 _LEAST_ROWS = 256
@@ -191,9 +193,13 @@ class Batcher:
         if not self.running:
             if self._turn_at is None:
                 self._turn_at = self._soon()
-            elif self._delay and self._rows >= self._max_rows:
+            elif self._delay:
+                if self._rows >= self._max_rows:
+                    self._turn_at.cancel()
+                    self._turn_at = self._loop.call_soon(self._turn)
+            elif self._count == _BITE and self._predictor.cost.of(self._rows) < _BITE_SECONDS:
                 self._turn_at.cancel()
-                self._turn_at = self._loop.call_soon(self._turn)
+                self._turn()
 
     def close(self) -> None:
         self._thread.close()
@@ -201,8 +207,11 @@ class Batcher:
     def _soon(self) -> asyncio.Handle:
         if self._delay and self._rows < self._max_rows:
             return self._loop.call_later(self._delay, self._turn)
-        # Once more through the loop: what has arrived meanwhile comes along.
-        return self._loop.call_soon(self._loop.call_soon, self._turn)
+        return self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        """Once more through the loop: what has arrived meanwhile comes along."""
+        self._turn_at = self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Runs what has gathered."""

@@ -26,6 +26,7 @@ from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
 _WARM_UPS = 3
 _LARGE = 256 << 10
 _MANY_ROWS = 10_000
+_HOLD_SECONDS = 0.02
 
 
 class Service:
@@ -47,6 +48,7 @@ class Service:
         self._decoder = BodyDecoder(predictor, limits.body)
         self._full = {why: refusal(error) for why, error in FULL.items()}
         self.samples: tuple[Answers, ...] = ()
+        self._turned_away: list[tuple[Exchange, Reply]] = []
 
     def warm_up(self) -> None:
         """Predicts the example row a few times, so that the first request does not pay for it. Whether the model can
@@ -82,6 +84,7 @@ class Service:
         """From here on requests are taken, on this loop."""
         limits = self.limits
         self._desk = OneThread("bodies", loop)
+        self._loop = loop
         self._done = self._reply
         self._batcher = Batcher(
             self.predictor,
@@ -120,7 +123,7 @@ class Service:
         """Answers one request, which came whole at that time, by calling its done, on the loop, at once or later.
         Whether there is room is looked at first: to refuse must cost less than to answer."""
         if full := self._batcher.full():
-            exchange.done(exchange, self._full[full])
+            self._turn_away(exchange, self._full[full])
             return
         head = exchange.head
         try:
@@ -160,11 +163,23 @@ class Service:
             if isinstance(ask, ForetellError):
                 raise ask
             if full := self._batcher.full():
-                exchange.done(exchange, self._full[full])
+                self._turn_away(exchange, self._full[full])
             else:
                 self._wait(exchange, ask, deadline, seconds, monotonic())
         except ForetellError as error:
             exchange.done(exchange, self.refused(error))
+
+    def _turn_away(self, exchange: Exchange, reply: Reply) -> None:
+        """Refuses, a moment later and together with others: clients that ask again at once would else take the time
+        in which others are answered."""
+        if not self._turned_away:
+            self._loop.call_later(_HOLD_SECONDS, self._let_go)
+        self._turned_away.append((exchange, reply))
+
+    def _let_go(self) -> None:
+        refused, self._turned_away = self._turned_away, []
+        for exchange, reply in refused:
+            _unless_gone(exchange, reply)
 
     def _wait(self, exchange: Exchange, ask: Ask, deadline: float, seconds: float, now: float) -> None:
         batch = ask.batch if ask.batch.rows else self.predictor.example()
