@@ -17,6 +17,8 @@ from foretell.errors import ForetellError
 from foretell.job.report import decoded
 
 PASSES = 3
+_WORK = 0.5
+"""Of the time, for the rows; where a start takes long there are fewer passes rather than short ones."""
 _MARGIN = 0.5
 """Of a pass: room for one that takes longer than the last one promised."""
 _ALIKE = 1.5
@@ -103,7 +105,9 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
     shorter, last, rows = [first, known], known, 0
     rate = max(_rate(first, known), _HALF / sample.row_s)
     while not passes or _goes_on(passes, until):
-        span = (until - time.perf_counter()) / (max(1, PASSES - len(passes)) + _MARGIN) - last.start
+        left = until - time.perf_counter()
+        more = min(PASSES - len(passes), int(_WORK * left / max(last.start, _TICK)))
+        span = left / (max(1, more) + _MARGIN) - last.start
         if not rows or last.seconds < span / 2:
             rows = max(1, round(rate * max(span, _SHORT)))
         try:
