@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from foretell.errors import ForetellError, InputError, RejectsExceeded, UsageError, printable
+from foretell.parent import bound
 
 _TICK = 0.02
 _KINDS: dict[int, type[ForetellError]] = {2: UsageError, 3: InputError, 4: RejectsExceeded}
@@ -38,7 +39,8 @@ class Ended:
 
 
 class Child:
-    """A process, of a session of its own so that Ctrl-C comes to its parent alone, which ends it. Use with `with`.
+    """A process, of a session of its own so that Ctrl-C comes to its parent alone, which ends it; when that is killed,
+    or the thread ends that made this, it ends too. Use with `with`.
 
     command: foretell's, or a module's of ours and its arguments.
     """
@@ -54,6 +56,7 @@ class Child:
             stderr=self._said,
             env=environment,
             start_new_session=True,
+            preexec_fn=bound(),
         )
 
     def __enter__(self) -> "Child":

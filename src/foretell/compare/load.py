@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.errors import ForetellError
+from foretell.parent import bound
 
 UNANSWERED, LATE, UNCONNECTED, CUT, GARBLED = 0, -1, -2, -3, -4
 """In the place of a status: under way when the load ended; without an answer in time; no connection; the connection
@@ -81,7 +82,8 @@ class Sent:
 
 
 class Generator:
-    """The process that sends. Loads are run one after another; close() ends it, also in the midst of one."""
+    """The process that sends. Loads are run one after another; close() ends it, also in the midst of one,
+    and so does the end of the thread that made it."""
 
     def __init__(self) -> None:
         check_built()
@@ -90,6 +92,7 @@ class Generator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=bound(),
         )
         self._into, self._from, self._said = (
             cast(IO[bytes], stream) for stream in (self._process.stdin, self._process.stdout, self._process.stderr)
