@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from foretell import parent
 from foretell.errors import ForetellError, InputError, RejectsExceeded, UsageError, printable
-from foretell.parent import bound
 
 _TICK = 0.02
 _KINDS: dict[int, type[ForetellError]] = {2: UsageError, 3: InputError, 4: RejectsExceeded}
@@ -50,13 +49,12 @@ class Child:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         self.started = time.perf_counter()
         self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-P", "-m", module, *command],
+            parent.command(module, *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=environment,
             start_new_session=True,
-            preexec_fn=bound(),
         )
 
     def __enter__(self) -> "Child":

@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from foretell import parent
 from foretell.errors import ForetellError
-from foretell.parent import bound
 
 UNANSWERED, LATE, UNCONNECTED, CUT, GARBLED = 0, -1, -2, -3, -4
 """In the place of a status: under way when the load ended; without an answer in time; no connection; the connection
@@ -87,12 +87,11 @@ class Generator:
 
     def __init__(self) -> None:
         check_built()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "foretell.compare.load"],
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            parent.command("foretell.compare.load"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=bound(),
         )
         self._into, self._from, self._said = (
             cast(IO[bytes], stream) for stream in (self._process.stdin, self._process.stdout, self._process.stderr)
