@@ -73,6 +73,16 @@ def test_refuses_damaged_packs(
     assert 400 == server.post(damage(pack(DATA * 40)), **{"Content-Encoding": encoding}).status
 
 
+def test_gzip_in_many_members(server: Server) -> None:
+    """A body may be packed in pieces, empty ones between them; one of hardly anything but empty ones is refused."""
+    empty = gzip.compress(b"")
+    pieces = b"".join(empty * 99 + gzip.compress(DATA[at : at + 1]) for at in range(len(DATA)))
+    assert ANSWER == server.post(pieces, **{"Content-Encoding": "gzip"}).body
+    reply = server.post(empty * 20_000 + gzip.compress(DATA), **{"Content-Encoding": "gzip"})
+    assert 400 == reply.status
+    assert "gzip data are empty" in reply.json()["message"]
+
+
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "compress"])
 def test_names_the_packs_that_it_takes(server: Server, encoding: str) -> None:
     """Any other encoding is a 415."""

@@ -15,6 +15,8 @@ BY_PART = "gzip"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
+_MOST_EMPTY = 10_000
+"""So many members in a row may hold nothing: each costs its time, and millions of them fit a body."""
 
 Read = Callable[[int], bytes]
 """At most so many bytes, at least one; none at the end."""
@@ -117,6 +119,7 @@ class _Gunzip:
         self._member: Any = None
         self._packed = b""
         self._first = True
+        self._empty = 0
 
     def read(self, most: int) -> bytes:
         while True:
@@ -131,8 +134,14 @@ class _Gunzip:
             except zlib.error as error:
                 raise _torn(self._name, "gzip") from error
             self._packed = self._member.unconsumed_tail
+            self._empty = 0 if data else self._empty
             if self._member.eof:
                 self._packed, self._member = self._member.unused_data, None
+                self._empty += 1
+                if self._empty > _MOST_EMPTY:
+                    raise InputUnreadable(
+                        f"{self._name} is damaged: over {_MOST_EMPTY:,} parts of its gzip data are empty"
+                    )
             elif ended and not data:
                 raise _cut_short(self._name, "gzip")
             if data:
