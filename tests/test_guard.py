@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,60 @@ def test_accepting_may_be_killed(predict: Callable[..., Any], command: Command) 
     ran = command("jobs", "accept", "2")
     assert (0, new) == (ran.code, _content(Path("out"))), ran.err
     assert not Path("out.held").exists()
+
+
+@pytest.mark.parametrize("target", ["out.csv", "out/"])
+def test_accepting_is_killed_anywhere(target: str, runner: Runner, command: Command) -> None:  # noqa: F811
+    """Killed at each of its steps, accepting has happened as soon as the new output is in place: the list says so, the
+    next job is compared with it, and accepting it again does the rest."""
+    place, case = Path(target), Case("in.csv", target, 1, ("--on-error", "reject", "--guard", "--job-name", "n"))
+    ledger, saved = Ledger(), Path("../saved")
+
+    def held() -> None:
+        """As it was when the second job ended."""
+        for path in Path.cwd().iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(saved, ".", dirs_exist_ok=True)
+        ledger.forget(entry.id for entry in ledger.entries() if entry.id > 2)
+        ledger.mark(2, "held")
+
+    for text, code in ((rows(30, 30, 30, bad=1), 0), (rows(0, 9, 0, bad=3), 5)):
+        Path("in.csv").write_text(text)
+        assert code == runner(case, "--report").code
+    shutil.copytree(".", saved)
+    older, (waiting,) = _content(place), Path.cwd().glob("*.held")
+    new = {place.name: waiting.read_bytes()} if waiting.is_file() else _content(waiting)
+    whole = runner.run(["jobs", "accept", "last"])
+    assert (0, new) == (whole.code, _content(place)), whole.err
+    names = sorted(path.name for path in Path.cwd().iterdir())
+    states = []
+    for at, event in [*enumerate(whole.events), (len(whole.events) - 1, "its end")]:
+        held()
+        killed = runner.run(["jobs", "accept", "last"], at=at, do="after" if event == "its end" else "before")
+        assert -9 == killed.code, event
+        there = {name: data for name, data in _content(place).items() if name != ".ready"}
+        states += [
+            json.loads(line)["state"] for line in command("jobs", "list", "--json", "--last", 1).out.splitlines()
+        ]
+        assert {str(older): "held", str(new): "accepted"}[str(there)] == states[-1], event
+        by_job = states[-1] == "accepted" and at % 2
+        again = runner(case, "--report") if by_job else runner.run(["jobs", "accept", "last"])
+        assert 0 == again.code, (event, again.err)
+        assert "accepted" == ledger.entries()[-2].state
+        assert (new, names) == (_content(place), sorted(path.name for path in Path.cwd().iterdir())), event
+        assert 3 == Path(f"{place.name}.rejects.jsonl").read_text().count("\n")
+    print(f"{target}: {len(states)} kills fired, {states.count('accepted')} of them with the new output in place")
+    assert len(states) >= 6 and {"held", "accepted"} == set(states)
+
+
+def test_an_output_that_was_thrown_away_is_not_accepted(predict: Callable[..., Any], command: Command) -> None:
+    """Whoever removes what waits keeps the older output, of the same size or not, and the job says that it was held."""
+    for text in (rows(30, 30, 30), rows(0, 90, 0)):
+        predict(text, "1")
+    Path("out.csv.held").unlink()
+    ran = command("jobs", "accept", "last")
+    assert (2, True) == (ran.code, "out.csv.held is not there" in ran.err), ran.err
+    assert "held" == json.loads(command("jobs", "list", "--json", "--last", "1").out)["state"]
 
 
 def test_wrong_uses(predict: Callable[..., Any], command: Command) -> None:

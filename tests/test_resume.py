@@ -56,15 +56,22 @@ class Runner:
         self, case: "Case", *more: object, at: int = -1, do: str = "before", block: int = 0, file_size: int = 0
     ) -> Ran:
         """Runs `foretell models predict` here. at: the event, from 0, at which something is done."""
+        arguments = ["models", "predict", "-m", str(MODEL), *case.arguments, *map(str, more)]
+        return self.run(arguments, at=at, do=do, block=block or case.block, file_size=file_size)
+
+    def run(
+        self, arguments: list[str], *, at: int = -1, do: str = "before", block: int = BLOCK, file_size: int = 0
+    ) -> Ran:
+        """Runs `foretell` here."""
         request = {
-            "arguments": ["models", "predict", "-m", str(MODEL), *case.arguments, *map(str, more)],
+            "arguments": arguments,
             "folder": str(Path.cwd()),
             "environment": {"HOME": os.environ["HOME"], "FORETELL_ENGINE": "native"},
             "out": str(Path.cwd() / "stdout"),
             "err": str(Path.cwd() / "stderr"),
             "at": at,
             "do": do,
-            "block": block or case.block,
+            "block": block,
             "file_size": file_size,
         }
         assert self.process.stdin is not None and self.process.stdout is not None

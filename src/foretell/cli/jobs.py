@@ -16,6 +16,7 @@ from foretell.cli.noting import when
 from foretell.cli.registry import say
 from foretell.errors import UsageError, printable
 from foretell.job.accepting import accept as put_in_place
+from foretell.job.accepting import accepted
 from foretell.job.journal import rows_done
 from foretell.job.outputs import held_of, journal_of
 from foretell.job.report import Report, decoded
@@ -106,8 +107,8 @@ def resume(job: str, state: str | None) -> None:
         )
     if begun_.source == STDIN:
         raise UsageError(f"{told} read a pipe, which cannot be read again")
-    if entry.state in COUNTED:
-        raise UsageError(f"{told} is {entry.state}: there is nothing to go on with", "Run its command itself again")
+    if now in COUNTED:
+        raise UsageError(f"{told} is {now}: there is nothing to go on with", "Run its command itself again")
     try:
         os.chdir(begun_.folder)
     except OSError as error:
@@ -130,7 +131,7 @@ def accept(job: str, state: str | None) -> None:
     newer = next((one for one in ledger.entries(output=entry.begun.output) if one.state in (HELD, *COUNTED)), entry)
     if newer.id != entry.id:
         raise UsageError(f"job {newer.id} wrote {output} later", f"foretell jobs show {newer.id}")
-    put_in_place(output)
+    put_in_place(output, decoded(entry.report), entry.rejected)
     ledger.mark(entry.id, ACCEPTED)
     click.echo(f"Accepted: {output} is now the output of job {entry.id}")
 
@@ -169,6 +170,8 @@ def _entry(ledger: Ledger, job: str) -> Entry:
 
 def _state(entry: Entry) -> str:
     """How it stands, as far as that can be told from here."""
+    if entry.state == HELD and accepted(Path(entry.begun.output), decoded(entry.report)):
+        return ACCEPTED
     if entry.state != RUNNING:
         return entry.state
     return {True: RUNNING, False: KILLED, None: ELSEWHERE}[processes.runs(entry.process, entry.host)]
@@ -211,7 +214,7 @@ def _lines(entry: Entry, done: dict[int, int]) -> list[tuple[str, str]]:
     lines = [("job", f"{entry.id}, {begun_.name}"), ("state", state)]
     if entry.error:
         lines.append(("error", entry.error))
-    if entry.state == HELD:
+    if _state(entry) == HELD:
         lines.append(("held", f"{held_of(Path(begun_.output))}; foretell jobs accept {entry.id} puts it in place"))
     where = f"by process {processes.pid_of(entry.process)} on {entry.host}, in {begun_.folder}"
     lines += [("began", f"{when(begun_.since)} {where}"), ("command", command)]

@@ -16,12 +16,14 @@ from foretell.cli.main import Decorated, option
 from foretell.cli.named import HERE, command_line, job_name
 from foretell.cli.registry import say
 from foretell.errors import ForetellError, LedgerError, OutputError, OutputHeld, UsageError
+from foretell.job.accepting import accept as put_in_place
+from foretell.job.accepting import accepted
 from foretell.job.guard import Guard, Limits
 from foretell.job.outputs import REPORTED, held_of, rejects_of, report_of
 from foretell.job.report import decoded
 from foretell.job.running import Tally
 from foretell.ledger import processes
-from foretell.ledger.entry import FAILED, FINISHED, HELD, STOPPED, Begun
+from foretell.ledger.entry import ACCEPTED, COUNTED, FAILED, FINISHED, HELD, STOPPED, Begun
 from foretell.ledger.ledger import LARGEST, Ledger
 from foretell.predictor import Found
 from foretell.registry.choose import without_secrets
@@ -145,6 +147,7 @@ class Note:
         limits = _limits(self.given["guard_limit"])
         if self.given["output_path"] == STDIN:
             raise UsageError("--guard keeps an older output where it is, and stdout has none", "Give a file: -o")
+        self._settle()
         last = self._tried(lambda: self.ledger.last(self.name))
         report = None if last is None else decoded(last.report)
         if self._broken:
@@ -153,6 +156,15 @@ class Note:
             say(f"--guard has nothing to compare with yet: no earlier job is named {self.name!r}")
             return None
         return Guard(report, f"job {last.id} of {when(last.begun.since)}", limits)
+
+    def _settle(self) -> None:
+        """Notes that an earlier output was accepted, where that was killed before it was noted."""
+        output = Path(self.given["output_path"]).resolve()
+        entries = self._tried(lambda: self.ledger.entries(output=f"{output}")) or []
+        last = next((entry for entry in entries if entry.state in (HELD, *COUNTED)), None)
+        if last is not None and last.state == HELD and accepted(output, decoded(last.report)):
+            put_in_place(output, decoded(last.report), last.rejected)
+            self._tried(lambda: self.ledger.mark(last.id, ACCEPTED))
 
     def end(self, state: str, error: str = "") -> None:
         """How the job ended. One that never began, as its model was not found, is noted all the same."""

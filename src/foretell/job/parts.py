@@ -175,25 +175,32 @@ def take_place(folder: Path, place: Path, shown: Path) -> None:
     try:
         if (folder / _READY).exists():
             _exchange(folder, place, older, shown)
-        for left in (folder, older):
-            if left.is_dir():
-                _remove(left, set())
-                left.rmdir()
+        left = [one for one in (folder, older) if one.is_dir()]
+        for one in left:
+            _remove(one, set())
         with contextlib.suppress(FileNotFoundError):
             (place / _READY).unlink()
+        for one in left:
+            one.rmdir()
     except OSError as error:
         raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
 
 
 def accept(folder: Path, place: Path, shown: Path) -> None:
-    """A complete folder takes another's place. Raises OutputError."""
-    if not (place / _READY).exists():
+    """A complete folder takes another's place. May be called again, after a crash. Raises OutputError."""
+    if waits(folder, place):
         try:
             (folder / _READY).touch()
             sync_folder(folder)
         except OSError as error:
             raise OutputError(f"{shown} cannot be written: {error.strerror}") from error
     take_place(folder, place, shown)
+
+
+def waits(held: Path, place: Path) -> bool:
+    """Whether something is to take a place. A folder that has taken it says that it is ready until the other, which
+    stands where it stood, is emptied."""
+    return held.is_file() or (held.is_dir() and not (place / _READY).exists() and any(held.iterdir()))
 
 
 def _exchange(folder: Path, place: Path, older: Path, shown: Path) -> None:
