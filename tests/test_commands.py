@@ -452,13 +452,16 @@ except SystemExit as end:
             ("pandas", "sklearn", "mlflow", "rich"),
             id="models predict",
         ),
+        pytest.param(_RUN, ["models", "inspect", "-m", "{models}/nosignature.skops"], ("torch", "pytest"), id="skops"),
     ],
 )
-def test_nothing_is_imported_that_is_not_used(script: str, arguments: list[str], left_out: tuple[str, ...]) -> None:
+def test_nothing_is_imported_that_is_not_used(
+    script: str, arguments: list[str], left_out: tuple[str, ...], models: Path
+) -> None:
     """A command loads just the libraries that it needs, so that it starts at once."""
     told = f"{script}\nimport sys\nprint(*sorted(sys.modules), sep='\\n', file=sys.stderr)"
     ran = subprocess.run(
-        [sys.executable, "-c", told, *arguments],
+        [sys.executable, "-c", told, *(argument.format(models=models) for argument in arguments)],
         capture_output=True,
         text=True,
         env=dict(os.environ),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell import imports
 from foretell.errors import ModelUnreadable
 
 _MAX_UNPACKED = 8 << 30
@@ -46,7 +47,7 @@ def is_skops(path: Path) -> bool:
 
 
 def untrusted(path: Path) -> list[str]:
-    from skops import io
+    io = _skops()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     _check_archive(path)
@@ -59,8 +60,7 @@ def untrusted(path: Path) -> list[str]:
 
 
 def load_skops(path: Path, trusted: bool, reviewed: frozenset[str] = REVIEWED) -> Any:
-    from skops import io
-
+    io = _skops()
     _check_archive(path)
     try:
         types = io.get_untrusted_types(file=path)
@@ -69,6 +69,13 @@ def load_skops(path: Path, trusted: bool, reviewed: frozenset[str] = REVIEWED) -
         raise
     except Exception as error:
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+
+
+def _skops() -> Any:
+    """It imports all of scikit-learn, with a module that is torch's alone and another for tests."""
+    with imports.without("sklearn.externals.array_api_compat.torch", "pytest"):
+        from skops import io
+    return io
 
 
 def _check_archive(path: Path) -> None:
