@@ -377,6 +377,18 @@ def test_a_signal_lets_the_block_be_finished(sent: str, code: int, runner: Runne
     assert_same(case, expected)
 
 
+def test_a_journal_that_cannot_be_written_is_named_as_the_output_was(runner: Runner) -> None:
+    """A journal's errors name the output as the user named it, also where it leads elsewhere."""
+    Path("there").mkdir()
+    Path("link").symlink_to("there")
+    case = Case("in.csv", "link/out.csv", 1)
+    _, events = whole(runner, case)
+    for name in ("ftruncate journal", "write journal", "fdatasync journal"):
+        ran = runner(case, at=events.index(name), do="EIO")
+        says = "link/out.csv: its journal .out.csv.journal cannot be written: Input/output error"
+        assert (1, True, False) == (ran.code, says in ran.err, str(Path.cwd()) in ran.err), ran.err
+
+
 def test_two_runners_on_one_output(runner: Runner) -> None:
     """While one writes, another is refused and told which process writes."""
     case = Case("in.csv", "out.csv", 1)
