@@ -23,7 +23,7 @@ FLOORS = [
     {"columns", "kernels"},
     {"trees"},
     {"cells", "batch"},
-    {"metrics", "config", "errors", "imports", "machine"},
+    {"metrics", "config", "errors", "imports", "machine", "parent"},
 ]
 """From the top. A room may import from floors below its own, and from its own room."""
 

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from foretell import parent
 from foretell.errors import ForetellError, InputError, RejectsExceeded, UsageError, printable
 
 _TICK = 0.02
@@ -38,7 +38,8 @@ class Ended:
 
 
 class Child:
-    """A process, of a session of its own so that Ctrl-C comes to its parent alone, which ends it. Use with `with`.
+    """A process, of a session of its own so that Ctrl-C comes to its parent alone, which ends it; when that is killed,
+    or the thread ends that made this, it ends too. Use with `with`.
 
     command: foretell's, or a module's of ours and its arguments.
     """
@@ -48,7 +49,7 @@ class Child:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         self.started = time.perf_counter()
         self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-P", "-m", module, *command],
+            parent.command(module, *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._said,

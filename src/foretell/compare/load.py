@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from foretell import parent
 from foretell.errors import ForetellError
 
 UNANSWERED, LATE, UNCONNECTED, CUT, GARBLED = 0, -1, -2, -3, -4
@@ -81,12 +82,13 @@ class Sent:
 
 
 class Generator:
-    """The process that sends. Loads are run one after another; close() ends it, also in the midst of one."""
+    """The process that sends. Loads are run one after another; close() ends it, also in the midst of one,
+    and so does the end of the thread that made it."""
 
     def __init__(self) -> None:
         check_built()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "foretell.compare.load"],
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            parent.command("foretell.compare.load"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from foretell.parent import end_with
 from foretell.sandbox import seccomp
 
 _ID = 1000
@@ -38,7 +39,7 @@ _PRIVATE = 1 << 18 | 1 << 14
 _DETACH = 2
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _HERE, _CLONE, _RECURSIVE, _BY_DESCRIPTOR, _FROM_DESCRIPTOR = -100, 1, 0x8000, 0x1000, 4
-_DEATH_SIGNAL, _DUMPABLE, _DROP_CAPABILITY, _NO_NEW_PRIVILEGES = 1, 4, 24, 38
+_DUMPABLE, _DROP_CAPABILITY, _NO_NEW_PRIVILEGES = 4, 24, 38
 
 
 class _Refused(OSError):
@@ -85,14 +86,12 @@ def _enter(caller: int) -> None:
         raise _Refused(error.errno, f"{name}: {error.strerror}") from error
     with contextlib.suppress(OSError):
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
-    _call("prctl", _DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != caller:
-        os._exit(1)
+    end_with(caller)
 
 
 def _first(wanted: dict[str, Any]) -> dict[str, Any]:
     """The first process: no signal from within ends it, and nobody there can look into it."""
-    _call("prctl", _DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    end_with()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _call("sethostname", b"sandbox", len(b"sandbox"))
     processes = _furnish(wanted["readable"], wanted["writable"])
