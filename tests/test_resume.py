@@ -389,6 +389,20 @@ def test_a_journal_that_cannot_be_written_is_named_as_the_output_was(runner: Run
         assert (1, True, False) == (ran.code, says in ran.err, str(Path.cwd()) in ran.err), ran.err
 
 
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT SIGINT", 130), ("SIGINT SIGTERM", 143)])
+def test_a_second_signal_ends_at_once(sent: str, code: int, runner: Runner) -> None:
+    """Whoever does not wait for the block at hand stops the job there and then, and loses no more than that block."""
+    case = Case("in.csv", "out.csv", 2)
+    expected, events = whole(runner, case)
+    at = [at for at, name in enumerate(events) if name == "write draft"][2]
+    ran = runner(case, at=at, do=sent)
+    assert (code, "", "") == (ran.code, ran.out, ran.err)
+    assert events[: at + 1] == ran.events
+    again = runner(case)
+    assert (0, True) == (again.code, "done already" in again.err), again.err
+    assert_same(case, expected)
+
+
 def test_two_runners_on_one_output(runner: Runner) -> None:
     """While one writes, another is refused and told which process writes."""
     case = Case("in.csv", "out.csv", 1)
