@@ -85,7 +85,8 @@ class Events:
         if self._do.startswith("E"):
             raise OSError(getattr(errno, self._do), os.strerror(getattr(errno, self._do)))
         if self._do.startswith("SIG"):
-            os.kill(os.getpid(), getattr(signal, self._do))
+            for name in self._do.split():
+                os.kill(os.getpid(), getattr(signal, name))
             return call()
         if self._do == "torn" and half is not None:
             half()

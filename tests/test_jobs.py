@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -171,12 +172,26 @@ def flood() -> bytes:
     return gzip.compress(HEADER.encode()) + gzip.compress(bytes(8 << 20), 1) * 32
 
 
-HOSTILE = {"a long cell": ("in.csv", long_cell, 0), "a flood": ("in.csv.gz", flood, 3)}
+def great_pages() -> bytes:
+    """A Parquet file of 20 KB whose columns are a page of 160 MiB each."""
+    rows = 20 << 20
+    table, out = pa.table({name: pa.array(np.zeros(rows)) for name in NAMES}), pa.BufferOutputStream()
+    whole = {"data_page_size": 1 << 30, "write_batch_size": rows, "max_rows_per_page": rows, "row_group_size": rows}
+    pq.write_table(table, out, use_dictionary=False, write_statistics=False, compression="zstd", **whole)
+    return bytes(out.getvalue())
+
+
+HOSTILE = {
+    "a long cell": ("in.csv", long_cell, 0),
+    "a flood": ("in.csv.gz", flood, 3),
+    "great pages": ("in.parquet", great_pages, 3),
+}
 
 
 @pytest.mark.parametrize(("name", "made", "code"), HOSTILE.values(), ids=HOSTILE)
 def test_memory_does_not_grow_with_one_record(name: str, made: Callable[[], bytes], code: int) -> None:
-    """One very long cell is read, and what never ends is refused, within 512 MiB beside the process itself."""
+    """One very long cell is read, and what never ends or unpacks to too much is refused, within 512 MiB beside
+    the process itself."""
     Path("few.csv").write_text(HEADER + lines(0, 10))
     Path(name).write_bytes(made())
     peaks = peak_of("few.csv", "few-out.csv"), peak_of(name, "out.csv", code)

@@ -105,6 +105,36 @@ def test_where_a_report_goes(command: Command, monkeypatch: pytest.MonkeyPatch) 
     assert (2, True) == (ran.code, "is the input too" in ran.err), ran.err
 
 
+@pytest.mark.parametrize("report", ["", "else/r.json"], ids=["beside", "elsewhere"])
+def test_a_report_that_was_begun_is_swept(report: str, runner: Runner) -> None:  # noqa: F811
+    """Killed while it writes the report, and begun anew without one, a job leaves nothing of it, and all that is the
+    user's own."""
+    Path("else").mkdir()
+    case = Case("in.csv", "out.csv", 1, ("--on-error", "reject"))
+    asked = ["--report", *[report] * bool(report)]
+    draft = Path("else/.r.json.draft" if report else ".out.csv.report.json.draft")
+    for own in (".out.csv.draft.json", ".r.json.draft", "else/.out.csv.report.json.draft"):
+        Path(own).write_text("the user's")
+    assert 0 == runner(case).code
+    expected = contents()
+    events = runner(case, *asked).events
+    fired = 0
+    for at in range(len(events) - 3)[::-1]:
+        if fired == 2:
+            break
+        (draft.parent / "r.json" if report else Path("out.csv.report.json")).unlink(missing_ok=True)
+        if -9 == runner(case, *asked, at=at, do="torn").code and draft.exists():
+            fired += 1
+            assert 0 == runner(case, "--resume", "never").code
+            assert expected == contents(), events[at]
+    print(f"{fired} kills fired while the report was written")
+    assert 2 == fired
+
+
+def contents() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.name[:3] != "std"}
+
+
 def test_the_report_of_a_pipe() -> None:
     """What comes through a pipe, and goes to stdout, has its digests too."""
     data = b"sepal_length,sepal_width,petal_length,petal_width\n" + b"5.1,3.5,1.4,0.2\n" * 5

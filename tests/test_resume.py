@@ -377,6 +377,32 @@ def test_a_signal_lets_the_block_be_finished(sent: str, code: int, runner: Runne
     assert_same(case, expected)
 
 
+def test_a_journal_that_cannot_be_written_is_named_as_the_output_was(runner: Runner) -> None:
+    """A journal's errors name the output as the user named it, also where it leads elsewhere."""
+    Path("there").mkdir()
+    Path("link").symlink_to("there")
+    case = Case("in.csv", "link/out.csv", 1)
+    _, events = whole(runner, case)
+    for name in ("ftruncate journal", "write journal", "fdatasync journal"):
+        ran = runner(case, at=events.index(name), do="EIO")
+        says = "link/out.csv: its journal .out.csv.journal cannot be written: Input/output error"
+        assert (1, True, False) == (ran.code, says in ran.err, str(Path.cwd()) in ran.err), ran.err
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT SIGINT", 130), ("SIGINT SIGTERM", 143)])
+def test_a_second_signal_ends_at_once(sent: str, code: int, runner: Runner) -> None:
+    """Whoever does not wait for the block at hand stops the job there and then, and loses no more than that block."""
+    case = Case("in.csv", "out.csv", 2)
+    expected, events = whole(runner, case)
+    at = [at for at, name in enumerate(events) if name == "write draft"][2]
+    ran = runner(case, at=at, do=sent)
+    assert (code, "", "") == (ran.code, ran.out, ran.err)
+    assert events[: at + 1] == ran.events
+    again = runner(case)
+    assert (0, True) == (again.code, "done already" in again.err), again.err
+    assert_same(case, expected)
+
+
 def test_two_runners_on_one_output(runner: Runner) -> None:
     """While one writes, another is refused and told which process writes."""
     case = Case("in.csv", "out.csv", 1)

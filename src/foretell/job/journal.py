@@ -141,7 +141,7 @@ class Journal:
         try:
             records, self._end = _records(_content(self._file))
         except OSError as error:
-            raise OutputError(f"{self._path} cannot be read: {error.strerror}") from error
+            raise self._broken("read", error) from error
         for record in records:
             self._take(record)
 
@@ -159,7 +159,7 @@ class Journal:
         try:
             os.ftruncate(self._file, self._end)
         except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise self._broken("written", error) from error
 
     def _append(self, record: Record, *, sync: bool = False) -> None:
         body = msgspec.json.encode(record)
@@ -170,8 +170,12 @@ class Journal:
             if sync:
                 os.fdatasync(self._file)
         except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise self._broken("written", error) from error
         self._end += len(line)
+
+    def _broken(self, what: str, error: OSError) -> OutputError:
+        """The journal lies beside the output, which a person may have named by another path."""
+        return OutputError(f"{self._output}: its journal {self._path.name} cannot be {what}: {error.strerror}")
 
 
 def rows_done(path: Path) -> int | None:

@@ -12,11 +12,11 @@ import msgspec
 
 from foretell.errors import OutputError, UsageError
 from foretell.job import pins as pinned
+from foretell.job import report_file
 from foretell.job.digests import Digests, Followed
 from foretell.job.drafts import Draft
 from foretell.job.journal import Commit, End, Journal
 from foretell.job.one_file import Body, OneFile, Sealed
-from foretell.job.report import Report
 from foretell.storage import sync_folder
 
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 << 20, 2.0
@@ -113,6 +113,7 @@ class Output:
         if last is None or why or resume == NEVER:
             if why and resume == AUTO:
                 say(f"starting over: {why}")
+            self._sweep_report(ended)
             self._journal.begin(pins)
             self._body.open(0, [])
             self._rejects.remove()
@@ -164,7 +165,7 @@ class Output:
         ]
 
     def finish(self, end: End) -> None:
-        to = "" if self._report is None else str(self._report)
+        to = "" if self._report is None else str(self._report if self._report == REPORTED else self._report.absolute())
         end = msgspec.structs.replace(end, last=self._counted(end.last), report_to=to)
         self._journal.end(end)
         self._put_in_place(end)
@@ -214,12 +215,27 @@ class Output:
         elif end.last.rejected == 0:
             with contextlib.suppress(OSError):
                 rejects_of(place).unlink()
-        to = Path(end.report_to) if end.report_to else self._report
-        if to is not None and end.report is not None:
-            write_report(report_of(place) if to == REPORTED else to, end.report)
+        if end.report is not None and (to := self._report_to(end)) is not None:
+            report_file.write(to, end.report, self._shown(to))
         self._body.put_in_place(place)
         self._sync_folder()
         self._journal.remove()
+
+    def _report_to(self, end: End) -> Path | None:
+        place = held_of(self._target) if end.jumps else self._target
+        to = Path(end.report_to) if end.report_to else self._report
+        return report_of(place) if to == REPORTED else to
+
+    def _sweep_report(self, ended: End | None) -> None:
+        """A run that was killed while it wrote the report may have left what it wrote; this one may write none."""
+        if ended is not None and ended.report_to and (to := self._report_to(ended)) is not None:
+            report_file.sweep(to)
+
+    def _shown(self, to: Path) -> Path:
+        """As a person would name it."""
+        if self._report is not None and self._report.absolute() == to:
+            return self._report
+        return self.path.with_name(to.name) if to.parent == self._target.parent else to
 
     def _sync_folder(self) -> None:
         try:
@@ -246,21 +262,6 @@ def held_of(path: Path) -> Path:
 def report_of(path: Path) -> Path:
     """Where the report of an output's job goes, by itself."""
     return path.with_name(f"{path.name}.report.json")
-
-
-def write_report(path: Path, report: Report) -> None:
-    """Whole or not at all. Raises OutputError."""
-    target = path.resolve()
-    draft = Draft(target, target.with_name(f".{target.name}.draft"), path)
-    try:
-        draft.open(0)
-        draft.write(report.encoded())
-        draft.take_mode()
-        draft.sync(os.fsync)
-        draft.put_in_place(target)
-    except OutputError:
-        draft.remove()
-        raise
 
 
 class Stdout:
@@ -306,7 +307,7 @@ class Stdout:
 
     def finish(self, end: End) -> None:
         if self._report is not None and end.report is not None:
-            write_report(self._report, end.report)
+            report_file.write(self._report, end.report, self._report)
 
     def close(self) -> None:
         """What was written stays."""

@@ -6,11 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foretell.errors import ForetellError, InputUnreadable
+from foretell.tables import pages
 from foretell.tables.arrow_rows import too_large
 from foretell.tables.files import Source
 
 _MAX_PIPED = 256 << 20
 _BATCH_BYTES = 64 << 20
+_MAX_PAGES = 256 << 20
+"""Bytes that the large pages of one row group may take, one of each column."""
 _BUFFER = 1 << 20
 _MAX_ITEMS, _MAX_BODY_ITEMS = 1_000_000, 20_000
 """Columns and row groups of a file and of a request's body."""
@@ -24,6 +27,7 @@ class ParquetTable:
 
     def __init__(self, source: Source, limit: int | None) -> None:
         self._source = source
+        self._most = _MAX_PAGES if limit is None else min(limit, _MAX_PAGES)
         self._items = _MAX_ITEMS if limit is None else _MAX_BODY_ITEMS
         self._metadata: pq.FileMetaData | None = None
         self._file = source.seekable(_MAX_PIPED)
@@ -50,6 +54,7 @@ class ParquetTable:
         try:
             opened = self._open(self._coded(columns))
             for group in range(skip, len(self._groups)):
+                pages.check(self._file, opened.metadata.row_group(group), names, self._most, self._source.name)
                 for batch in opened.iter_batches(batch_size=step, row_groups=[group], columns=chosen):
                     batch.validate(full=True)
                     seen += batch.num_rows

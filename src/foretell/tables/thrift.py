@@ -1,7 +1,7 @@
-"""Thrift's compact protocol, as far as the footer of a Parquet file needs it: bytes ⇄ fields, of any struct.
+"""Thrift's compact protocol, as far as a Parquet file needs it: bytes ⇄ fields, of any struct.
 
-Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md. Only for footers that were
-written here: lengths are not checked.
+Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md. What was not written here
+may raise IndexError, ValueError or RecursionError.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,12 @@ def read(data: bytes) -> Struct:
     return _Reading(data).struct()
 
 
+def read_at(data: bytes) -> tuple[Struct, int]:
+    """The struct that the bytes begin with, and where it ends. Raises IndexError where they end before that."""
+    reading = _Reading(data)
+    return reading.struct(), reading.at
+
+
 def write(struct: Struct) -> bytes:
     out = bytearray()
     _write_struct(out, struct)
@@ -36,7 +42,7 @@ def write(struct: Struct) -> bytes:
 class _Reading:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self.at = 0
 
     def struct(self) -> Struct:
         fields: Struct = {}
@@ -83,12 +89,14 @@ class _Reading:
             shift += 7
 
     def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
+        self.at += 1
+        return self._data[self.at - 1]
 
     def _bytes(self, count: int) -> bytes:
-        self._at += count
-        return self._data[self._at - count : self._at]
+        if self.at + count > len(self._data):
+            raise IndexError("the bytes end before")
+        self.at += count
+        return self._data[self.at - count : self.at]
 
 
 def _write_struct(out: bytearray, struct: Struct) -> None:
