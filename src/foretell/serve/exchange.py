@@ -14,10 +14,10 @@ from foretell.serve.head import Head
 if TYPE_CHECKING:
     from foretell.batch import Batch, Call
     from foretell.serve.absent import Absent
-    from foretell.serve.batcher import Waiting
     from foretell.serve.meters import Turn
     from foretell.serve.protocols import Ask, Portion
     from foretell.serve.service import Service
+    from foretell.serve.waiting import Waiting
 
 RETRY_SECONDS = 1
 MOST_PARTS = 256

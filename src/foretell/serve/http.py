@@ -31,19 +31,7 @@ class InvocationsProtocol(HttpToolsProtocol):
     """A connection. `config.app` is the ASGI app, and carries the door. gate: of the port that it came to."""
 
     # Beside what the base class has, these would be more than Python looks up quickly.
-    __slots__ = (
-        "_chunk",
-        "_door",
-        "_familiar",
-        "_fed",
-        "_gate",
-        "_heard",
-        "_hot",
-        "_line",
-        "_offered",
-        "_reply",
-        "_watch",
-    )
+    __slots__ = ("_chunk", "_done", "_door", "_fed", "_gate", "_heard", "_hot", "_known", "_line", "_offer", "_watch")
 
     def __init__(self, *arguments: Any, gate: Gate, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -56,18 +44,18 @@ class InvocationsProtocol(HttpToolsProtocol):
         self._fed = 0
         self._chunk = 0
         self._refusal: Reply | None = None
-        self._offered = False
-        self._familiar = Familiar()
+        self._offer = False
+        self._known = Familiar()
         self._heard: Head | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         start = super()._start_asgi_task
         self._line = Line(transport, self.flow, self._door, self.server_state, self._watch, self.client, start)
-        self._reply = self._line.reply
+        self._done = self._line.reply
         self.hogs = self._line.hogs
         self._certified = bool(transport.get_extra_info("peercert"))
-        self._familiar = self._gate.familiar(certified=self._certified)
+        self._known = self._gate.familiar(certified=self._certified)
         opened: socket.socket | None = transport.get_extra_info("socket")
         if opened is not None and opened.family in (socket.AF_INET, socket.AF_INET6):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -85,7 +73,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         start = body = b""
         if not self._watch.begun:
             start, _, body = data.partition(END)
-            head = self._familiar.get(start)
+            head = self._known.get(start)
             if head is not None and len(body) == head.size:
                 # A head that came before, with its whole body: no need of the parser, which is between two messages.
                 door = self._door
@@ -93,7 +81,7 @@ class InvocationsProtocol(HttpToolsProtocol):
                 if service is not None and door.held + head.size <= door.limits.in_flight:
                     self._watch.phase = _NOTHING
                     now = monotonic()
-                    exchange = Exchange(service, head, now, self._reply, head.size)
+                    exchange = Exchange(service, head, now, self._done, head.size)
                     door.held += head.size
                     self._line.append(exchange)
                     service.invoke(exchange, body, now)
@@ -110,7 +98,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         if self._watch.phase is not Phase.NOTHING:
             self._bound()
         elif self._heard is not None and len(body) == self._heard.size:
-            self._familiar.learn(start, self._heard)
+            self._known.learn(start, self._heard)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._line.client_said_all()
@@ -154,9 +142,9 @@ class InvocationsProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            if not self._offered:
+            if not self._offer:
                 raise httptools.HttpParserError from offer
-            self._offered = False
+            self._offer = False
             parser, self.parser = self.parser, httptools.HttpRequestParser(self)
             head = without_upgrade(parser.get_method(), self.url, parser.get_http_version(), self.headers)
             self._feed(head + data[offer.args[0] :])
@@ -188,7 +176,7 @@ class InvocationsProtocol(HttpToolsProtocol):
             self._check_head()
         parser = self.parser
         if parser.should_upgrade():
-            self._offered = parser.get_method() != b"CONNECT"
+            self._offer = parser.get_method() != b"CONNECT"
             return
         path, _, query = self.url.partition(b"?")
         service = self._door.hot.get(path)
@@ -203,7 +191,7 @@ class InvocationsProtocol(HttpToolsProtocol):
             self._stop(admitted if method != b"HEAD" else msgspec.structs.replace(admitted, body=b""))
         if service is not None and method == b"POST":
             head = Head(path, query).read(self.headers, parser.get_http_version())
-            self._begin(Exchange(service, head, monotonic(), self._reply))
+            self._begin(Exchange(service, head, monotonic(), self._done))
         else:
             self._defer()
 
@@ -212,7 +200,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         watch.heard = self._door.now
         watch.got += len(body)
         exchange = self._hot
-        if self._offered:
+        if self._offer:
             return
         if exchange is None:
             self._check_size(watch.got)
@@ -240,8 +228,8 @@ class InvocationsProtocol(HttpToolsProtocol):
         elif exchange.reply is None:
             if not self.parser.should_keep_alive():
                 exchange.keep_alive = False
-                self._familiar = Familiar()
-            elif not self._offered:
+                self._known = Familiar()
+            elif not self._offer:
                 self._heard = exchange.head
             exchange.service.invoke(exchange, exchange.take_body(), monotonic())
 
@@ -319,7 +307,7 @@ class InvocationsProtocol(HttpToolsProtocol):
         if exchange is None or exchange.reply is not None:
             head = Head(self.url.partition(b"?")[0])
             head.method = self.parser.get_method().decode("latin-1") if self.url else "-"
-            exchange = Exchange(self._door.main, head, monotonic(), self._reply)
+            exchange = Exchange(self._door.main, head, monotonic(), self._done)
             self._line.append(exchange)
         exchange.keep_alive = False
         self._hot = None

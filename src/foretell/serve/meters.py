@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from foretell.serve.exchange import Reply
 
 if TYPE_CHECKING:
-    from foretell.serve.batcher import Part
+    from foretell.serve.waiting import Part
 
 SECONDS = (*(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 2.5, 5)), 100.0)
 """Upper edges of the buckets of durations."""

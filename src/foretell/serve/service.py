@@ -13,7 +13,7 @@ from foretell.errors import DeadlineExceeded, ForetellError, PredictionError, Us
 from foretell.models import examples
 from foretell.predictor import Predictor
 from foretell.serve import protocols
-from foretell.serve.batcher import FULL, Batcher, Failed, Outcome, Waiting
+from foretell.serve.batcher import FULL, Batcher
 from foretell.serve.exchange import Exchange, Reply, Trail
 from foretell.serve.headers import Wish, Wishes, patience
 from foretell.serve.limits import Limits
@@ -22,6 +22,7 @@ from foretell.serve.one_thread import OneThread
 from foretell.serve.openapi import Described
 from foretell.serve.problems import refusal
 from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
+from foretell.serve.waiting import Failed, Outcome, Waiting
 
 _WARM_UPS = 3
 _LARGE = 256 << 10
