@@ -171,7 +171,7 @@ def measured(made: Ensemble, folder: Path) -> Iterator[list[str]]:
     rows = numbers.normal(size=(SIZES[-1], COLUMNS))
     if made.missing:
         rows[numbers.random(rows.shape) < 0.01] = np.nan
-    whole, call = Batch(len(rows), matrix=rows), Call()
+    whole, call = Batch.of(rows), Call()
     base: dict[int, float] = {}
     expected: Any = None
     for name, engine in engines(made, folder).items():

@@ -162,7 +162,7 @@ def _given(rows: Any) -> tuple[Batch, Signature]:
     """4,096 rows as readers give them."""
     places = np.random.default_rng(1).integers(0, len(rows), SIZES[-1])
     if isinstance(rows, np.ndarray):
-        return Batch(len(places), matrix=np.ascontiguousarray(rows[places])), Signature.unnamed(rows.shape[1])
+        return Batch.of(np.ascontiguousarray(rows[places])), Signature.unnamed(rows.shape[1])
     columns = [rows[name].to_numpy()[places] for name in rows]
     kinds = ["string" if column.dtype == object else "double" for column in columns]
     return Batch(len(places), columns), Signature(tuple(map(Column, rows.columns, kinds)))

@@ -149,7 +149,7 @@ def drawn(cells: list[np.ndarray], kinds: tuple[str, ...], edges: np.ndarray, od
 
 def _batch(columns: list[np.ndarray], kinds: tuple[str, ...]) -> Batch:
     if len(set(kinds)) == 1 and kinds[0] != "string":
-        return Batch(len(columns[0]), matrix=np.stack(columns, axis=1))
+        return Batch.of(np.stack(columns, axis=1))
     return Batch(len(columns[0]), columns)
 
 

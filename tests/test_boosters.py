@@ -132,12 +132,12 @@ def test_answers_are_the_librarys(variant: str, data: Data, tmp_path: Path) -> N
     opened = predictor.open(str(path))
     call = Call(proba=probabilities is not None)
     rows = data.x.to_numpy()
-    whole = opened.predict(Batch(ROWS, matrix=rows), call)
+    whole = opened.predict(Batch.of(rows), call)
     expected = answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers
     assert same(expected, whole.outputs[0].values)
     assert probabilities is None or same(probabilities, whole.outputs[1].values)
     for start, size in [*((at, 1) for at in range(0, ROWS, 97)), (0, 32), (4000, 32), (64, 1000)]:
-        piece = opened.predict(Batch(size, matrix=rows[start : start + size]), call)
+        piece = opened.predict(Batch.of(rows[start : start + size]), call)
         for part, one in zip(piece.outputs, whole.outputs, strict=True):
             assert same(one.values[start : start + size], part.values)
 

@@ -148,9 +148,9 @@ def test_scores_and_answers_are_the_librarys(variant: str, tmp_path: Path) -> No
 
     engine, call = KernelEngine(kernel), Call(proba=native.proba)
     assert engine.proba == native.proba
-    expected = bits(native.predict(Batch(ROWS, matrix=rows), call))
-    assert expected == bits(engine.predict(Batch(ROWS, matrix=rows), call))
-    assert expected[:1] == bits(engine.predict(Batch(ROWS, matrix=rows), Call()))
+    expected = bits(native.predict(Batch.of(rows), call))
+    assert expected == bits(engine.predict(Batch.of(rows), call))
+    assert expected[:1] == bits(engine.predict(Batch.of(rows), Call()))
     assert expected == bits(pieces(engine, rows, 32, call))
     chosen = range(0, ROWS, 211)
     assert cut(expected, chosen, ROWS) == bits(pieces(engine, rows[chosen], 1, call))
@@ -158,10 +158,7 @@ def test_scores_and_answers_are_the_librarys(variant: str, tmp_path: Path) -> No
 
 def pieces(engine: KernelEngine, rows: np.ndarray, size: int, call: Call) -> Answers:
     return Answers.concat(
-        [
-            engine.predict(Batch(len(piece), matrix=piece), call)
-            for piece in (rows[at : at + size] for at in range(0, len(rows), size))
-        ]
+        [engine.predict(Batch.of(piece), call) for piece in (rows[at : at + size] for at in range(0, len(rows), size))]
     )
 
 
@@ -172,8 +169,8 @@ def test_rows_of_other_types_are_rounded_as_the_library_is_given_them(tmp_path: 
     whole = (np.nan_to_num(X) * (1 << 30)).astype("int64")
     flags = np.array([None, True, False], object)[np.arange(TRAINED) % 3]
     for batch in (
-        Batch(TRAINED, matrix=whole),
-        Batch(TRAINED, matrix=X.astype("float32")),
+        Batch.of(whole),
+        Batch.of(X.astype("float32")),
         Batch(TRAINED, [flags, *whole.T[1:3], *X.T[3:]]),
     ):
         assert bits(native.predict(batch, call)) == bits(engine.predict(batch, call))

@@ -182,9 +182,9 @@ def test_scores_and_answers_are_the_librarys(variant: str, tmp_path: Path) -> No
 
     engine, call = KernelEngine(kernel), Call(proba=native.proba)
     assert engine.proba == native.proba
-    expected = bits(native.predict(Batch(ROWS, matrix=rows), call))
-    assert expected == bits(engine.predict(Batch(ROWS, matrix=rows), call))
-    assert expected[:1] == bits(engine.predict(Batch(ROWS, matrix=rows), Call()))
+    expected = bits(native.predict(Batch.of(rows), call))
+    assert expected == bits(engine.predict(Batch.of(rows), call))
+    assert expected[:1] == bits(engine.predict(Batch.of(rows), Call()))
     assert expected == bits(pieces(engine, rows, 32, call))
     chosen = range(0, ROWS, 211)
     assert cut(expected, chosen, ROWS) == bits(pieces(engine, rows[chosen], 1, call))
@@ -192,10 +192,7 @@ def test_scores_and_answers_are_the_librarys(variant: str, tmp_path: Path) -> No
 
 def pieces(engine: KernelEngine, rows: np.ndarray, size: int, call: Call) -> Answers:
     return Answers.concat(
-        [
-            engine.predict(Batch(len(piece), matrix=piece), call)
-            for piece in (rows[at : at + size] for at in range(0, len(rows), size))
-        ]
+        [engine.predict(Batch.of(piece), call) for piece in (rows[at : at + size] for at in range(0, len(rows), size))]
     )
 
 
@@ -250,7 +247,7 @@ def test_within_scikit_learn_it_answers_as_the_library(name: str, kind: str, tmp
         with np.errstate(over="ignore"):
             special[np.arange(40), np.arange(40) % COLUMNS] = np.resize(ODD, 40).astype(rows.dtype)
     signature = Signature(tuple(Column(f"Column_{at}", kind) for at in range(COLUMNS)))
-    found = reference(fitted, signature, Batch(40, matrix=special), Batch(len(rows), matrix=rows), Call(proba=True))
+    found = reference(fitted, signature, Batch.of(special), Batch.of(rows), Call(proba=True))
     kernel = equal(found, tmp_path)
     assert found.alone == apart(kernel, found.special, found.call)
     assert found.together == said(kernel, found.bulk, found.call)

@@ -262,7 +262,7 @@ import numpy as np
 from foretell import predictor
 from foretell.batch import Batch, Call
 rows = np.load("rows.npy")
-answers = predictor.open(sys.argv[1]).predict(Batch(len(rows), matrix=rows), Call(proba=True))
+answers = predictor.open(sys.argv[1]).predict(Batch.of(rows), Call(proba=True))
 np.savez("answers.npz", *[output.values for output in answers.outputs])
 """
 
@@ -280,6 +280,6 @@ def test_a_compiled_booster_is_a_kernel_that_needs_no_library() -> None:
     np.save("rows.npy", rows)
     folder = proven.entry(found.resolved.digest).compiled("kernel")
     subprocess.run([sys.executable, "-c", ALONE, str(folder)], check=True)
-    native = predictor.load(found.native).predict(Batch(len(rows), matrix=rows), Call(proba=True))
+    native = predictor.load(found.native).predict(Batch.of(rows), Call(proba=True))
     answers = np.load("answers.npz")
     assert [output.values.tobytes() for output in native.outputs] == [answers[name].tobytes() for name in answers.files]

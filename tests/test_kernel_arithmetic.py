@@ -105,7 +105,7 @@ def test_a_kernel_is_quiet_and_leaves_numpy_as_it_was() -> None:
     engine = KernelEngine(Kernel((), LinearRegressor(np.array([1e308, 1e308]), np.array(0.0), 8, "C")))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        answers = engine.predict(Batch(1, matrix=np.array([[1e10, 1.0]])), Call())
+        answers = engine.predict(Batch.of(np.array([[1e10, 1.0]])), Call())
         assert [math.inf] == answers.outputs[0].values.tolist()
         with pytest.raises(RuntimeWarning):
             np.float64(1e308) * 10

@@ -95,7 +95,7 @@ class Case:
 
 
 def batch(rows: np.ndarray) -> Batch:
-    return Batch(len(rows), matrix=rows)
+    return Batch.of(rows)
 
 
 def ordinary(rows: np.ndarray, counts: bool) -> np.ndarray:

@@ -182,8 +182,8 @@ class Case:
             return reference(
                 fitted,
                 NAMED if self.rows == "named" else MATRIX,
-                Batch(50, matrix=odd_matrix()),
-                Batch(500, matrix=matrix(500, 7)),
+                Batch.of(odd_matrix()),
+                Batch.of(matrix(500, 7)),
                 call,
             )
         special, ordinary = batch(odd_people()), batch(people(500, 7))

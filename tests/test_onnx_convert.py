@@ -123,7 +123,7 @@ def skl(model: Any, target: Callable[[Data], Any], *, gaps: bool = False) -> Mak
     def make(data: Data, folder: Path, models: Path) -> Model:
         x = data.gaps if gaps else data.x
         skops.io.dump(model.fit(x, target(data)), folder / "model.skops")
-        return Model(folder / "model.skops", Batch(ROWS, matrix=x))
+        return Model(folder / "model.skops", Batch.of(x))
 
     return make
 
@@ -153,7 +153,7 @@ def xgb(kind: str, target: Callable[[Data], Any], **options: Any) -> Maker:
             more = {"eval_set": [(data.gaps[::3], target(data)[::3])], "verbose": False}
         model = getattr(xgboost, kind)(n_estimators=12, **options).fit(data.gaps, target(data), **more)
         model.save_model(folder / "model.ubj")
-        return Model(folder / "model.ubj", Batch(ROWS, matrix=data.gaps))
+        return Model(folder / "model.ubj", Batch.of(data.gaps))
 
     return make
 
@@ -161,7 +161,7 @@ def xgb(kind: str, target: Callable[[Data], Any], **options: Any) -> Maker:
 def xgb_alone(target: Callable[[Data], Any], **options: Any) -> Maker:
     def make(data: Data, folder: Path, models: Path) -> Model:
         xgboost.train(options, xgboost.DMatrix(data.gaps, target(data)), 12).save_model(folder / "model.json")
-        return Model(folder / "model.json", Batch(ROWS, matrix=data.gaps))
+        return Model(folder / "model.json", Batch.of(data.gaps))
 
     return make
 
@@ -171,7 +171,7 @@ def lgb(target: Callable[[Data], Any], categories: Any = "auto", **options: Any)
         more = {"params": {"verbose": -1, **options}, "categorical_feature": categories}
         table = lightgbm.Dataset(np.abs(data.gaps) if categories != "auto" else data.gaps, target(data), **more)
         lightgbm.train({"verbose": -1, **options}, table, 12).save_model(folder / "model.txt")
-        return Model(folder / "model.txt", Batch(ROWS, matrix=data.gaps))
+        return Model(folder / "model.txt", Batch.of(data.gaps))
 
     return make
 
@@ -181,7 +181,7 @@ def lgb_estimator(model: Any, target: Callable[[Data], Any]) -> Maker:
         skops.io.dump(model.fit(data.gaps, target(data)), folder / "model.skops")
         kind = f"lightgbm.sklearn.{type(model).__name__}"
         (folder / "MLmodel").write_text(f"flavors:\n  lightgbm: {{data: model.skops, model_class: {kind}}}\n")
-        return Model(folder, Batch(ROWS, matrix=data.gaps))
+        return Model(folder, Batch.of(data.gaps))
 
     return make
 
@@ -399,10 +399,10 @@ def test_a_refusal_says_why(pairs: Callable[[str], Pair]) -> None:
     row = pairs("logistic").rows[:1].matrix.copy()
     row[0, 1] = np.nan
     with pytest.raises(RowRefused, match="the model refused the row: a value is missing where the model needs one"):
-        asked(pairs("logistic").own, Batch(1, matrix=row))
+        asked(pairs("logistic").own, Batch.of(row))
     row[0, 1] = 1e39
     with pytest.raises(RowRefused, match="a value is infinite or too large for the model"):
-        asked(pairs("forest").own, Batch(1, matrix=row))
+        asked(pairs("forest").own, Batch.of(row))
     with pytest.raises(RowRefused, match="a category is unknown to the model"):
         asked(pairs("words or refused").own, Batch(1, [np.array(["?"], object), np.zeros(1, int), np.zeros(1)]))
 

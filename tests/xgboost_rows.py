@@ -96,7 +96,7 @@ def same(native: Predictor, kernel: Kernel, rows: np.ndarray, folder: Path) -> N
     stored.write(kernel, folder)
     made = behind(KernelEngine(stored.read(folder)), native.names, native.signature)
     call = Call(proba=native.engine.proba)
-    batch = Batch(len(rows), matrix=rows)
+    batch = Batch.of(rows)
     for piece in (batch, *(batch[at : at + 32] for at in range(0, 640, 32))):
         expected = said(native, piece, call)
         assert not isinstance(expected, str)
