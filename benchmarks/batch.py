@@ -5,7 +5,8 @@ Makes its own files and models. iris: a linear classifier on 4 columns; xgb: 500
 Spark, where --install has put them into environments of their own. What runs longer than --limit is ended.
 
 Two floors: a job whose model does nothing (wall and CPU), and what cutting, parsing, predicting and writing take of one
-processor, over the number of processors. At the end it is said whether the answers are equal.
+processor, over the number of processors, after the start, which is no work for two. At the end it is said whether the
+answers are equal. --floors: without the others.
 
 --rows 1 means 10 million rows for iris and 1 million for xgb. --memory: only foretell's peak, from 1 to 100 million
 rows. --bad: only what foretell pays for bad rows.
@@ -58,6 +59,7 @@ def main() -> None:
     given.add_argument("--limit", type=float, default=600.0, help="seconds that anything may take")
     given.add_argument("--folder", type=Path, help="where files and environments go, and stay")
     given.add_argument("--install", action="store_true", help="install Ray and Spark into the folder")
+    given.add_argument("--floors", action="store_true", help="only foretell and its floors")
     given.add_argument("--memory", action="store_true", help="only foretell's peak, as rows grow a hundredfold")
     given.add_argument("--bad", action="store_true", help="only foretell, with bad rows and with none")
     told = given.parse_args()
@@ -94,12 +96,17 @@ def compare(kind: str, folder: Path, told: argparse.Namespace) -> None:
         "pandas script": script(scripts.PANDAS, *given, folder / "pandas.csv"),
         "polars script": script(scripts.POLARS, *given, folder / "polars.csv"),
     }
+    if told.floors:
+        runs = {name: command for name, command in runs.items() if name.startswith(("foretell", "floor"))}
     for name, library, text in (("Ray Data", "ray", scripts.RAY), ("Spark", "pyspark", scripts.SPARK)):
+        if told.floors:
+            continue
         if (there := environment(library, folder)) is None:
             print(f"{name} is not installed here, and left out (--install)")
         else:
             runs[name] = script(text, *given, folder / library, python=there)
     took: dict[str, list[Took]] = {}
+    stages: list[list[float]] = []
     for _ in range(told.repeat):
         for name, command in [*runs.items()]:
             if (one := measured(command, told.limit)) is None:
@@ -107,21 +114,25 @@ def compare(kind: str, folder: Path, told: argparse.Namespace) -> None:
                 del runs[name]
             else:
                 took.setdefault(name, []).append(one)
-    stages = [float(part) for part in said(script(scripts.STAGES, *given, folder / "stages.csv")).split()]
-    show(rows, cores, {name: median(took[name]) for name in runs}, stages)
+        stages.append([*map(float, said(script(scripts.STAGES, *given, folder / "stages.csv")).split())])
+    each = [statistics.median(stage) for stage in zip(*stages, strict=True)]
+    show(rows, cores, {name: median(took[name]) for name in runs}, each)
     print(f"answers equal: {agree(folder, rows, runs)}")
 
 
 def show(rows: int, cores: int, took: dict[str, Took], stages: list[float]) -> None:
-    ours, no_model, busy = took["foretell"], took["floor: no model"], sum(stages) / cores
+    start, *work = stages
+    ours, no_model, busy = took["foretell"], took["floor: no model"], start + sum(work) / cores
     floor = max(no_model.seconds, busy)
     print(f"{'':<23}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'rows/s':>12}{'× floor':>9}{'× wall':>8}{'× CPU':>8}")
     for name, one in took.items():
         beside = f"{one.seconds / ours.seconds:>8.2f}{one.cpu / ours.cpu:>8.2f}"
         figures = f"{one.seconds:>8.2f}{one.cpu:>8.2f}{one.peak:>9.0f}{rows / one.seconds:>12,.0f}"
         print(f"{name:<23}{figures}{one.seconds / floor:>9.2f}{beside}")
-    told = zip(("cut", "parse", "predict", "write"), stages, strict=True)
-    print(f"CPU s by stage: {', '.join(f'{stage} {each:.2f}' for stage, each in told)}; over the cores {busy:.2f}")
+    told = zip(("start", "cut", "parse", "predict", "write"), stages, strict=True)
+    print(
+        f"CPU s by stage: {', '.join(f'{stage} {each:.2f}' for stage, each in told)}; the work over the cores {busy:.2f}"
+    )
     print(f"foretell ÷ the larger floor: {ours.seconds / floor:.2f} by the wall; ", end="")
     print(f"CPU: {ours.cpu / no_model.cpu:.2f} × no model's, {ours.cpu / sum(stages):.2f} × the stages'")
 

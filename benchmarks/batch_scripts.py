@@ -99,7 +99,7 @@ opened = predictor.open(model, trust=True)
 job, spent, clock = Job(formats.CSV, formats.CSV), [0.0] * 4, time.process_time
 writer = formats.writer(job.output_format, "prediction", None)
 with Inputs([source], opener(job, opened)) as inputs, open(target, "wb") as file:
-    blocks = inputs.blocks()
+    blocks, start = inputs.blocks(), clock()
     while True:
         times = [clock()]
         if (tagged := next(blocks, None)) is None: break
@@ -108,6 +108,6 @@ with Inputs([source], opener(job, opened)) as inputs, open(target, "wb") as file
         times.append(clock()); file.write(writer.add(writer.part(rows.kept, answers)))
         times.append(clock())
         spent = [sum_ + b - a for sum_, a, b in zip(spent, times, times[1:])]
-print(*spent)
+print(start, *spent)
 """
-"""What each stage of a job takes of one processor, none beside another: cutting, parsing, predicting, writing."""
+"""What each stage of a job takes of one processor, none beside another: start, cut, parse, predict, write."""
