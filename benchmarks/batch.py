@@ -130,9 +130,7 @@ def show(rows: int, cores: int, took: dict[str, Took], stages: list[float]) -> N
         figures = f"{one.seconds:>8.2f}{one.cpu:>8.2f}{one.peak:>9.0f}{rows / one.seconds:>12,.0f}"
         print(f"{name:<23}{figures}{one.seconds / floor:>9.2f}{beside}")
     told = zip(("start", "cut", "parse", "predict", "write"), stages, strict=True)
-    print(
-        f"CPU s by stage: {', '.join(f'{stage} {each:.2f}' for stage, each in told)}; the work over the cores {busy:.2f}"
-    )
+    print(f"CPU s by stage: {', '.join(f'{stage} {each:.2f}' for stage, each in told)}; shared out {busy:.2f}")
     print(f"foretell ÷ the larger floor: {ours.seconds / floor:.2f} by the wall; ", end="")
     print(f"CPU: {ours.cpu / no_model.cpu:.2f} × no model's, {ours.cpu / sum(stages):.2f} × the stages'")
 
