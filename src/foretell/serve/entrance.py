@@ -15,6 +15,7 @@ from foretell.serve.keys import Keyring
 from foretell.serve.sockets import accepted, shut
 from foretell.serve.watched import Watched
 
+_HANDSHAKE_SECONDS = 0.02
 _BACKLOG = 2048
 _AT_A_TIME = 64
 _GOODBYE_SECONDS = 1.0
@@ -86,6 +87,7 @@ class Entrance:
                 loop.remove_reader(listener)
         if last:
             shut(self.listeners)
+            await asyncio.sleep(_HANDSHAKE_SECONDS)
         for listener in self.listeners:
             for opened in [] if forsaken else accepted(listener):
                 if self._tls is None:

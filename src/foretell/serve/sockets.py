@@ -10,8 +10,9 @@ from foretell.errors import ServerError
 
 _LOOPBACK = ("127.0.0.1", "::1")
 _SO_ATTACH_FILTER = 26
-_DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-"""A packet filter of one instruction, which takes nothing in."""
+_PROGRAM = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (6, 0, 0, 0), (6, 0, 0, 0xFFFFFFFF))
+"""A packet filter, which sees TCP's headers: no SYN is taken in, but the end of a handshake that has begun is."""
+_DROP = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _PROGRAM))
 
 
 def bind(host: str | None, port: int, option: str = "-p") -> list[socket.socket]:
@@ -104,7 +105,7 @@ def listen(sockets: list[socket.socket]) -> None:
 def shut(listeners: list[socket.socket]) -> None:
     """From here on the kernel lets nobody begin a connection: whoever tries is told, when the listeners are closed,
     that nobody listens; a connection that had begun by then would be cut off."""
-    program = struct.pack("HP", 1, ctypes.addressof(_DROP))
+    program = struct.pack("HP", len(_PROGRAM), ctypes.addressof(_DROP))
     for listener in listeners:
         with contextlib.suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
