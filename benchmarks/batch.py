@@ -96,15 +96,13 @@ def compare(kind: str, folder: Path, told: argparse.Namespace) -> None:
         "pandas script": script(scripts.PANDAS, *given, folder / "pandas.csv"),
         "polars script": script(scripts.POLARS, *given, folder / "polars.csv"),
     }
-    if told.floors:
-        runs = {name: command for name, command in runs.items() if name.startswith(("foretell", "floor"))}
     for name, library, text in (("Ray Data", "ray", scripts.RAY), ("Spark", "pyspark", scripts.SPARK)):
-        if told.floors:
-            continue
         if (there := environment(library, folder)) is None:
             print(f"{name} is not installed here, and left out (--install)")
         else:
             runs[name] = script(text, *given, folder / library, python=there)
+    if told.floors:
+        runs = {name: runs[name] for name in ("foretell", "floor: no model")}
     took: dict[str, list[Took]] = {}
     stages: list[list[float]] = []
     for _ in range(told.repeat):

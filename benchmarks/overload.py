@@ -37,21 +37,10 @@ def main() -> None:
         os.chdir(folder)
         os.environ.update(FORETELL_CACHE=f"{folder}/cache")
         models.make([options.model])
-        model = ["-m", options.model, "--trust", "--engine", options.engine, "--access-log", "none"]
-        command = [
-            sys.executable,
-            "-m",
-            "foretell",
-            "models",
-            "serve",
-            *model,
-            "-p",
-            "PORT",
-            "--max-queue",
-            options.queue,
-        ]
+        flags = ["-m", options.model, "--trust", "--engine", options.engine, "--max-queue", options.queue]
+        serve = [sys.executable, "-m", "foretell", "models", "serve", "-p", "PORT", "--access-log", "none"]
         asked = request(models.body(options.model))
-        with running(Server("foretell", command), asked) as under:
+        with running(Server("foretell", [*serve, *flags]), asked) as under:
             for clients in (FEW, CONNECTIONS):
                 capacity = closed_loop(generator, under, asked, clients, options.seconds).rate
                 print(f"capacity: {capacity:.0f} requests a second, to {clients} clients that wait for their answers")

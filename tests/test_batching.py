@@ -258,3 +258,20 @@ def test_a_request_id_that_is_none_is_not_echoed(troubled: Server, given: str) -
     """What could break a log or a header gets an id of ours instead."""
     reply = troubled.post(data([PLAIN, 1]), **{"X-Request-Id": given})
     assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", reply.headers["x-request-id"])
+
+
+def test_a_model_of_a_fixed_number_of_rows_takes_turns(tmp_path: Path) -> None:
+    """It answers whoever asks for probabilities too, though nobody else waits."""
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit([[0.0, 0.0], [1.0, 1.0]], [0, 1])
+    form = [("x", FloatTensorType([2, 2]))]
+    graph = convert_sklearn(model, initial_types=form, options={id(model): {"zipmap": False}})
+    path = tmp_path / "pairs.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with serving("-m", path) as server:
+        for proba in ("false", "true", "false", "true"):
+            reply = server.post(b'{"inputs": [[0, 0], [1, 1]]}', query=f"?proba={proba}")
+            assert (200, 2) == (reply.status, len(reply.json()["predictions"]))

@@ -15,8 +15,7 @@ _MAX_FLAT = 64
 
 
 class Batch(msgspec.Struct, eq=False):
-    """Rows for a model: one array per input column, all of one length, in the signature's order. A Struct, which takes
-    a third of the time to be made.
+    """Rows for a model: one array per input column, all of one length, in the signature's order.
 
     columns: arrays of shape (rows, *cell shape), nulls as NaN, NaT or None. matrix: all columns as one array of shape
     (rows, columns), where they are scalars of one numeric dtype. Whichever of the two was not given is made on demand.

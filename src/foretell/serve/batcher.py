@@ -173,7 +173,7 @@ class Batcher:
     def _from(self, line: deque[Waiting], now: float) -> tuple[list[Part], int]:
         """Takes rows from a line. One with more than a batch holds gives a part of them, and goes behind the others."""
         rowwise = self._predictor.rowwise
-        room = most = self._most_rows() if rowwise else max(waiting.batch.rows for waiting in line)
+        room = most = self._most_rows() if rowwise else max((waiting.batch.rows for waiting in line), default=0)
         pieces: list[Part] = []
         while line and room > 0 and (rowwise or not pieces):
             waiting = line.popleft()

@@ -104,7 +104,7 @@ def listen(sockets: list[socket.socket]) -> None:
 
 def shut(listeners: list[socket.socket]) -> None:
     """From here on the kernel lets nobody begin a connection: whoever tries is told, when the listeners are closed,
-    that nobody listens; a connection that had begun by then would be cut off."""
+    that nobody listens. A connection that was complete by then would be cut off instead; one half begun still comes."""
     program = struct.pack("HP", len(_PROGRAM), ctypes.addressof(_DROP))
     for listener in listeners:
         with contextlib.suppress(OSError):
