@@ -13,7 +13,7 @@ Pair = tuple[float, float]
 WIDTH, HEIGHT = 460, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 26, 40
 _LINE = 15
-_ASCENT, _DESCENT = 12, 5
+_ASCENT, _DESCENT, _LETTER = 12, 5, 7.8
 _STEP, _FAR = 3, 60
 
 
@@ -156,7 +156,7 @@ class Chart:
         out = []
         taken: list[tuple[float, float, float]] = []
         for x, y, text, style, anchor in sorted(self.labels, key=lambda label: label[1]):
-            width = 6.9 * len(text)
+            width = _LETTER * len(text)
             left = x - (0 if anchor == "start" else width / 2 if anchor == "middle" else width)
             left = min(max(left, _LEFT + 2), WIDTH - width)
             top, bottom = _TOP + 10, HEIGHT - _BOTTOM - 6
