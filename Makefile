@@ -3,9 +3,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 OLDER := $(VENV)/mlflow2
-TORCH := pip install --quiet --no-deps torch==2.13.0
+TORCH := pip install --quiet --no-compile --no-deps torch==2.13.0
+COMPILE := $(BIN)/python scripts/bytecode.py
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: demo test torture soak check format wheel docs guide lock clean
@@ -13,7 +14,8 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 demo: $(VENV)/.run
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
-test: check $(VENV)/.mlflow2
+test:
+	$(MAKE) --no-print-directory -j 2 check $(VENV)/.mlflow2
 	$(BIN)/python -m pytest -n 2
 
 # Jobs killed 1,000 times, each kind at each of its points; bent tables of trees. Each says how much it did.
@@ -60,22 +62,26 @@ $(VENV)/.tool: requirements/tool.txt
 
 $(VENV)/.libraries: requirements/run.txt $(VENV)/.tool
 	$(UV) --require-hashes -r requirements/run.txt
+	$(COMPILE) $(VENV)
 	touch $@
 
 $(VENV)/.run: $(VENV)/.libraries pyproject.toml $(SOURCES)
 	rm -rf build/lib build/bdist*
 	$(UV) --no-deps --no-build-isolation --reinstall-package foretell .
+	$(COMPILE) $(VENV)
 	touch $@
 
 # torch comes without its dependencies, which are pinned with the others: asked for them it may bring CUDA's.
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.libraries
 	$(UV) --require-hashes -r requirements/dev.txt
 	$(BIN)/$(TORCH)
+	$(COMPILE) $(VENV)
 	touch $@
 
 # The newest mlflow 2 beside mlflow 3, which writes models for the tests to read.
-$(VENV)/.mlflow2: requirements/mlflow2.txt $(VENV)/.tool
+$(VENV)/.mlflow2: requirements/mlflow2.txt $(VENV)/.dev
 	$(PYTHON) -m venv $(OLDER)
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(OLDER)/bin/python --require-hashes -r requirements/mlflow2.txt
+	$(BIN)/uv pip install --quiet --python $(OLDER)/bin/python --require-hashes -r requirements/mlflow2.txt
 	$(OLDER)/bin/$(TORCH)
+	$(COMPILE) $(OLDER) $(VENV)
 	touch $@
