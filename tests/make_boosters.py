@@ -21,7 +21,7 @@ from mlflow.types import ColSpec, Schema
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from make_models import _rows
+from make_models import _rows, without_torch
 
 ONNX = Path(__file__).parent.parent / "src" / "foretell" / "demo" / "iris" / "model.onnx"
 ROWS = 120
@@ -31,6 +31,7 @@ LIGHTGBM = {"verbose": -1, "n_estimators": TREES, "n_jobs": 1, "min_child_sample
 
 
 def main(folder: Path) -> None:
+    without_torch()
     warnings.filterwarnings("ignore")
     folder.mkdir(parents=True, exist_ok=True)
     x, low, species = _flowers()

@@ -12,7 +12,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-import skops.io
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from onnx import TensorProto, helper, numpy_helper
@@ -28,6 +27,9 @@ ROWS = 400
 
 
 def main(folder: Path) -> None:
+    without_torch()
+    import skops.io
+
     folder.mkdir(parents=True, exist_ok=True)
     flowers = load_iris(as_frame=True)
     x, y = flowers.data, flowers.target
@@ -46,7 +48,8 @@ def main(folder: Path) -> None:
     from skl2onnx import to_onnx  # not beside the older mlflow, which imports this module for its rows
 
     onnx = to_onnx(LogisticRegression(max_iter=1000).fit(x, y), x[:1].to_numpy("float32"), options={"zipmap": False})
-    mlflow.onnx.save_model(onnx, folder / "onnx", signature=infer_signature(x.to_numpy("float32")))
+    signature = infer_signature(x.to_numpy("float32"))
+    mlflow.onnx.save_model(onnx, folder / "onnx", signature=signature, pip_requirements=[])
     _rows(folder, "onnx", x)
 
     skops.io.dump(LogisticRegression(max_iter=1000).fit(x, y), folder / "nosignature.skops")
@@ -61,6 +64,11 @@ def main(folder: Path) -> None:
     _save(folder, "params", spread, x.iloc[:, 1:], "skops", params=params)
 
     _tensors(folder, numbers)
+
+
+def without_torch() -> None:
+    """Skops imports all of scikit-learn, of which one module would import torch: five seconds."""
+    sys.modules["sklearn.externals.array_api_compat.torch"] = None  # type: ignore[assignment]
 
 
 def _tensors(folder: Path, numbers: np.random.Generator) -> None:
@@ -105,7 +113,7 @@ def _network(
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    mlflow.onnx.save_model(model, path, signature=signature)
+    mlflow.onnx.save_model(model, path, signature=signature, pip_requirements=[])
     rows = list(map(list, zip(*(values.tolist() for values in inputs.values()), strict=True)))
     path.with_suffix(".json").write_text(json.dumps({"columns": list(inputs), "rows": rows}))
 

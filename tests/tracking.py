@@ -38,9 +38,11 @@ class Tracking:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self, **more: str) -> dict[str, str]:
+        """None of the caller's settings, and no job runners: eight processes that have nothing to do with models."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "FORETELL_"))}
         path = f"{Path(self.python).parent}:{os.environ['PATH']}"
-        return {**kept, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **more}
+        without = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        return {**kept, "PATH": path, **without, **more}
 
     def start(self) -> None:
         """Starts it; `wait` waits until it answers."""
