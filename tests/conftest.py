@@ -27,6 +27,9 @@ HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "foretell"]
 PATIENCE = 60.0
 
+os.environ.update(OMP_WAIT_POLICY="passive", OPENBLAS_THREAD_TIMEOUT="4")
+"""Threads of the libraries that have nothing to do leave the processors to the other test process: they would spin."""
+
 
 class _Grouped(LoadScopeScheduling):
     """What shares a server stays in one of several test processes: a file, in the parity table a model."""
