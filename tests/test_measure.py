@@ -14,13 +14,20 @@ import pytest
 
 import foretell as package
 from conftest import PATIENCE
+from foretell.cells import TextRules
 from foretell.compare import search
-from foretell.compare.asked import Asked
+from foretell.compare.asked import Asked, Reading, settled
 from foretell.compare.child import family
 from foretell.compare.measure import measure
 from foretell.compare.measured import Measured
+from foretell.compare.offline import Jobs
+from foretell.compare.parity import parity
 from foretell.compare.quantiles import LEAST
+from foretell.compare.sample import take
+from foretell.compare.served import served
 from foretell.errors import ForetellError, InputError, ModelNotFound, UsageError
+from foretell.tables.csv_header import CsvOptions
+from scripted import scripted_model
 
 DEMO = Path(package.__file__).parent / "demo"
 MODEL, ROWS = str(DEMO / "iris"), str(DEMO / "batch_input.csv")
@@ -28,13 +35,15 @@ MODEL, ROWS = str(DEMO / "iris"), str(DEMO / "batch_input.csv")
 JOB = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from foretell.compare.asked import Asked
+from foretell.cells import TextRules
+from foretell.compare.asked import Asked, Reading, settled
 from foretell.compare.measure import measure
 measure(Asked(sys.argv[1], sys.argv[2], engine="native"), lambda what, share: print(what, flush=True))
 """
 WHOLE = """
 import sys
-from foretell.compare.asked import Asked
+from foretell.cells import TextRules
+from foretell.compare.asked import Asked, Reading, settled
 from foretell.compare.measure import measure
 asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=5.0, workers=2)
 measure(asked, lambda what, share: print(what, flush=True))
@@ -105,6 +114,39 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert sorted(share for _, share in said) == [share for _, share in said]
     assert before == family(os.getpid())
     assert [] == list(tmp_path.glob("foretell-compare-*"))
+
+
+def test_rows_are_read_and_asked_as_they_are_said_to_be() -> None:
+    """A file without a header, in another encoding, with decimal commas, under a name that tells nothing: read so by
+    both ways, however long it is made, and the probabilities are the same to the bit."""
+    lines = Path(ROWS).read_text().splitlines()[1:]
+    text = "".join(line.replace(",", ";").replace(".", ",") + ";Münster\n" for line in lines)
+    Path("rows").write_bytes(text.encode("utf-16"))
+    names = ("plant", "sepal_length", "sepal_width", "petal_length", "petal_width", "town, in Germany")
+    options = CsvOptions(TextRules(decimal=","), encoding="utf-16", columns=names)
+    found = in_time(Asked(MODEL, "rows", engine="native", budget=6.0, reading=Reading("csv", options, proba=True)), [])
+    print(f"{found.parity.rows} rows compared")
+    assert 0 < found.parity.rows == found.parity.equal
+    assert 150 == pytest.approx(found.input_rows, rel=0.05)
+    assert found.offline.rows > 0 and found.single.rps > 0
+    assert "--content-type=csv --encoding=utf-16 --decimal=, " in found.asked
+    assert found.asked.endswith("--proba")
+
+
+def test_params_reach_both_ways(tmp_path: Path) -> None:
+    """A job and a server are asked with the same params, which are what the answers follow."""
+    uri = str(scripted_model(tmp_path / "model"))
+    Path("rows.jsonl").write_text("".join(f'{{"kind": 0, "value": {at}.5}}\n' for at in range(20)))
+    asked = Asked(uri, "rows.jsonl", trust=True, engine="native", reading=Reading(params='{"scale": 3}'))
+    model = settled(asked, asked.find(), str(tmp_path / "state"))
+    until = time.perf_counter() + PATIENCE
+    sample = take(model, asked.input, tmp_path, until)
+    Jobs(model, sample, asked.input, tmp_path, until).answers(20, tmp_path / "answers.jsonl")
+    answers = (tmp_path / "answers.jsonl").read_bytes().splitlines()
+    assert [{"prediction": (at + 0.5) * 6} for at in range(20)] == [msgspec.json.decode(line) for line in answers]
+    with served(model, 1, until) as server:
+        same = parity(answers, server.answers(sample.requests, until))
+    assert (20, 20) == (same.rows, same.equal)
 
 
 def alive(pid: int) -> bool:

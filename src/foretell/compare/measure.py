@@ -4,6 +4,7 @@ Every trial runs the real commands as processes. What is short of time is left o
 """
 
 import contextlib
+import shlex
 import shutil
 import signal
 import tempfile
@@ -117,6 +118,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         server=server,
         parity=same,
         notes=_notes(asked, batch, server, before, clock),
+        asked=shlex.join(asked.reading.flags),
     )
 
 

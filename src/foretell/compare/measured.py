@@ -146,7 +146,8 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One comparison. input: its name; input_rows: how many rows it has, estimated where only its beginning was read.
+    """One comparison. input: its name; asked: how it was read, and what
+    was asked besides, as options; input_rows: how many rows it has, estimated where only its beginning was read.
     command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each."""
 
     model: Model
@@ -162,3 +163,4 @@ class Measured(msgspec.Struct, frozen=True):
     server: Server
     parity: Parity
     notes: list[str] = []
+    asked: str = ""

@@ -15,6 +15,7 @@ from foretell.compare.quantiles import stable
 from foretell.compare.sample import Sample
 from foretell.errors import ForetellError
 from foretell.job.report import decoded
+from foretell.tables.compression import SUFFIXES
 
 PASSES = 3
 _WORK = 0.5
@@ -63,7 +64,7 @@ class Jobs:
         folder = self._folder / f"input-{self._count}"
         looped = of_rows(self._sample, self._given, rows, folder)
         try:
-            return self._run(looped, self._folder / f"output{_suffix(self._sample.paths[0])}")
+            return self._run(looped, self._folder / f"output{_suffix(self._sample)}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -79,8 +80,17 @@ class Jobs:
 
     def _run(self, looped: Looped, output: Path, *options: str, keep: bool = False) -> Pass:
         told = self._folder / "report.json"
-        command = ["models", "predict", *self._model.flags, "-i", looped.path, "-o", str(output), "--resume", "never"]
-        command += ["--report", str(told), "--no-hashes", *options]
+        command = [
+            "models",
+            "predict",
+            *self._model.flags,
+            *self._model.reading.flags,
+            "-i",
+            looped.path,
+            "-o",
+            str(output),
+        ]
+        command += ["--resume", "never", "--report", str(told), "--no-hashes", *options]
         try:
             ended = ran(command, self._model.environment, self._end)
         finally:
@@ -174,6 +184,7 @@ def _fixed(passes: list[Pass], shorter: list[Pass], of: Callable[[Pass], float])
     return min(max(0.0, found), min(map(of, passes)) * _MOST_FIXED)
 
 
-def _suffix(path: str) -> str:
-    name = Path(path)
-    return "".join(name.suffixes[-2:]) if name.suffix in (".gz", ".zst") else name.suffix
+def _suffix(sample: Sample) -> str:
+    """An output's: its format and how it is packed are the input's."""
+    packed = Path(sample.paths[0]).suffix
+    return sample.suffix + (packed if packed in SUFFIXES else "")
