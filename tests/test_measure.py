@@ -14,6 +14,7 @@ import pytest
 
 import foretell as package
 from conftest import PATIENCE
+from foretell import predictor
 from foretell.cells import TextRules
 from foretell.compare import search
 from foretell.compare.asked import Asked, Reading, settled
@@ -23,7 +24,7 @@ from foretell.compare.measured import Measured
 from foretell.compare.offline import Jobs
 from foretell.compare.parity import parity
 from foretell.compare.quantiles import LEAST
-from foretell.compare.sample import take
+from foretell.compare.sample import _sample, take
 from foretell.compare.served import served
 from foretell.errors import ForetellError, InputError, ModelNotFound, UsageError
 from foretell.tables.csv_header import CsvOptions
@@ -35,15 +36,13 @@ MODEL, ROWS = str(DEMO / "iris"), str(DEMO / "batch_input.csv")
 JOB = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from foretell.cells import TextRules
-from foretell.compare.asked import Asked, Reading, settled
+from foretell.compare.asked import Asked
 from foretell.compare.measure import measure
 measure(Asked(sys.argv[1], sys.argv[2], engine="native"), lambda what, share: print(what, flush=True))
 """
 WHOLE = """
 import sys
-from foretell.cells import TextRules
-from foretell.compare.asked import Asked, Reading, settled
+from foretell.compare.asked import Asked
 from foretell.compare.measure import measure
 asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=5.0, workers=2)
 measure(asked, lambda what, share: print(what, flush=True))
@@ -134,11 +133,15 @@ def test_rows_are_read_and_asked_as_they_are_said_to_be() -> None:
 
 
 def test_params_reach_both_ways(tmp_path: Path) -> None:
-    """A job and a server are asked with the same params, which are what the answers follow."""
+    """A job and a server are asked with the same params, which are what the answers follow; a JSON document's own come
+    first."""
     uri = str(scripted_model(tmp_path / "model"))
     Path("rows.jsonl").write_text("".join(f'{{"kind": 0, "value": {at}.5}}\n' for at in range(20)))
     asked = Asked(uri, "rows.jsonl", trust=True, engine="native", reading=Reading(params='{"scale": 3}'))
     model = settled(asked, asked.find(), str(tmp_path / "state"))
+    Path("own.json").write_text('{"data": [[0, 1]], "params": {"scale": 4}}')
+    own = _sample("own.json", predictor.load(asked.find()), asked.reading)
+    assert [b'{"data":[[0.0,1.0]],"params":{"scale": 4}}'] == own.requests
     until = time.perf_counter() + PATIENCE
     sample = take(model, asked.input, tmp_path, until)
     Jobs(model, sample, asked.input, tmp_path, until).answers(20, tmp_path / "answers.jsonl")

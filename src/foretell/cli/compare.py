@@ -197,7 +197,9 @@ def _measure(given: dict[str, Any], needs: Needs, budget: float) -> Measured:
 
 
 def _command(given: dict[str, Any]) -> str:
-    """What makes the report again; a password in an address is left out."""
+    """What makes the report again; a password in an address is left out. Raises UsageError."""
+    if told := next((word for word in sys.argv[1:] if word != word.encode("utf-8", "ignore").decode()), None):
+        raise UsageError(f"{told!a} is no UTF-8, which a report has to be")
     words = ["foretell", *(_SECRET.sub("", word) for word in sys.argv[1:])]
     if not any(word == "--seed" or word.startswith("--seed=") for word in words):
         words += ["--seed", str(given["seed"])]
