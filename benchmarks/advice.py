@@ -49,7 +49,7 @@ rows.to_csv("rows.csv", index=False)
 
 
 def main() -> None:
-    budget = sys.argv[1] if len(sys.argv) > 1 else "60s"
+    budget = sys.argv[1] if len(sys.argv) > 1 else "180s"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ.update(FORETELL_CACHE=f"{folder}/cache", FORETELL_STATE=f"{folder}/state")

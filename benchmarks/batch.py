@@ -5,8 +5,9 @@ Makes its own files and models. iris: a linear classifier on 4 columns; xgb: 500
 Spark, where --install has put them into environments of their own. What runs longer than --limit is ended.
 
 Two floors: a job whose model does nothing (wall and CPU), and what cutting, parsing, predicting and writing take of one
-processor, over the number of processors, after the start, which is no work for two. At the end it is said whether the
-answers are equal. --floors: without the others.
+processor, over the number of processors, after the start, which is no work for two. It is measured by as many bare
+loops at once as there are processors: they share memory and caches, as the job's threads do. At the end it is said
+whether the answers are equal. --floors: without the others.
 
 --rows 1 means 10 million rows for iris and 1 million for xgb. --memory: only foretell's peak, from 1 to 100 million
 rows. --bad: only what foretell pays for bad rows.
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -112,10 +114,17 @@ def compare(kind: str, folder: Path, told: argparse.Namespace) -> None:
                 del runs[name]
             else:
                 took.setdefault(name, []).append(one)
-        stages.append([*map(float, said(script(scripts.STAGES, *given, folder / "stages.csv")).split())])
+        stages += bare(given, folder, cores)
     each = [statistics.median(stage) for stage in zip(*stages, strict=True)]
     show(rows, cores, {name: median(took[name]) for name in runs}, each)
     print(f"answers equal: {agree(folder, rows, runs)}")
+
+
+def bare(given: tuple[object, ...], folder: Path, cores: int) -> list[list[float]]:
+    """CPU seconds of the start and of each stage, by as many loops as there are processors."""
+    loops = [script(scripts.STAGES, *given, folder / f"stages-{at}.csv") for at in range(cores)]
+    with ThreadPoolExecutor(cores) as pool:
+        return [[*map(float, told.split())] for told in pool.map(said, loops)]
 
 
 def show(rows: int, cores: int, took: dict[str, Took], stages: list[float]) -> None:

@@ -19,7 +19,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from conftest import HERE, PATIENCE, Server, model_path, serving
 from foretell import predictor
-from foretell.errors import InputError
+from foretell.errors import FormWrong, InputError
+from foretell.rows import RowDecoder
 from foretell.serve import keys
 from foretell.serve.head import Head
 from foretell.serve.headers import Wishes
@@ -28,8 +29,10 @@ from foretell.serve.openapi import Described, document
 from foretell.serve.protocols import BodyDecoder
 from foretell.serve.service import Service
 from foretell.signature import Signature, from_mlflow
+from foretell.tables import json_document
 from foretell.tables.formats import SPELLINGS
 from foretell.tables.json_document import FORMS
+from foretell.tables.kept import NONE
 from scripted import everything_model
 
 EXAMPLES = 15 * int(os.environ.get("FORETELL_SOAK", "1"))
@@ -81,7 +84,7 @@ def test_its_examples_are_requests(models: Path, name: str) -> None:
             head = Head(b"/invocations")
             head.content_type = kind.encode()
             raw = (body if isinstance(body, str) else json.dumps(body)).encode()
-            assert 1 == decoder.read(raw, Wishes().of(head, raw)).batch.rows, (kind, body)
+            assert 1 == decoder.read(raw, Wishes().of(head, raw))[0].rows, (kind, body)
             tried += 1
     assert tried > 6
 
@@ -145,11 +148,25 @@ def test_says_what_fits(tmp_path: Path, body: Any) -> None:
     assert fits == _read(signature, body)
 
 
-def _read(signature: Signature, body: Any) -> bool:
-    from foretell.rows import RowDecoder
-    from foretell.tables import json_document
-    from foretell.tables.kept import NONE
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"a": [1, 2], "b": [], "more": [3]}, "equally long"),
+        ({"a": [], "b": [3], "more": {}}, "equally long"),
+        ({"a": 5, "more": [3]}, "equally long"),
+        ({"more": [3]}, "none that the model takes"),
+    ],
+)
+def test_columns_that_may_be_left_out_are_checked_too(columns: dict[str, Any], told: str) -> None:
+    """Unequal columns beside one that is not known are refused, also where the model can do without the others."""
+    names = [{"type": "double", "name": name, "required": False} for name in ("a", "b", "c")]
+    with pytest.raises(FormWrong, match=told):
+        json_document.read(
+            json.dumps({"inputs": columns}).encode(), RowDecoder(from_mlflow({"inputs": names}, "")), NONE
+        )
 
+
+def _read(signature: Signature, body: Any) -> bool:
     try:
         read = json_document.read(json.dumps(body).encode(), RowDecoder(signature), NONE)
         signature.call_params(read.params)

@@ -104,9 +104,10 @@ class RowDecoder:
         lengths = {name: len(cells) if isinstance(cells, list) else -1 for name, cells in values.items()}
         lengths = {name: count for name, count in lengths.items() if name in self._names}
         if not lengths or len(set(lengths.values())) > 1 or -1 in lengths.values():
-            if all(name in self._names for name in values) or set(self._names) <= set(values):
-                raise FormWrong(f"the columns are not equally long arrays: {lengths}")
-            self._check_names(values)
+            if not all(name in self._names for name in values) and not set(self._names) <= set(values):
+                self._check_names(values)
+            told = f"are not equally long arrays: {lengths}" if lengths else "are none that the model takes"
+            raise FormWrong(f"the columns {told}")
         self._check_names(values)
         count = next(iter(lengths.values()))
         rows = [

@@ -1,6 +1,8 @@
-"""Charts as SVG text: scales, axes, lines, areas, marks, and labels that stand beside what they name and never on each
-other. Colours are classes, which the page's style sheet fills for light and dark."""
+"""Charts as SVG text: scales, axes, lines, areas, marks, and labels that stand beside what they name: never on each
+other, and on a line or a dot only where there is no other place. Colours are classes, which the page's style sheet
+fills for light and dark."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ Pair = tuple[float, float]
 WIDTH, HEIGHT = 460, 290
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 26, 40
 _LINE = 15
+_ASCENT, _DESCENT, _LETTER = 12, 5, 7.8
+_STEP, _FAR = 3, 60
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Chart:
     y: Scale
     parts: list[str] = field(default_factory=list)
     labels: list[tuple[float, float, str, str, str]] = field(default_factory=list)
+    inked: list[Pair] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> Pair:
         """A point of the data as a point of the picture."""
@@ -79,7 +84,9 @@ class Chart:
         )
 
     def line(self, points: Sequence[Pair], style: str) -> None:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
+        corners = [self.at(*point) for point in points]
+        self.inked += itertools.chain.from_iterable(_between(*pair) for pair in itertools.pairwise(corners))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
         self.parts.append(f'<polyline class="line {style}" points="{path}"/>')
 
     def area(self, points: Sequence[Pair], style: str) -> None:
@@ -97,6 +104,7 @@ class Chart:
 
     def dot(self, x: float, y: float, style: str, told: str = "") -> None:
         at = self.at(x, y)
+        self.inked.append(at)
         told = f"<title>{escape(told)}</title>" if told else ""
         self.parts.append(f'<circle class="dot {style}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4">{told}</circle>')
 
@@ -115,7 +123,7 @@ class Chart:
         )
 
     def label(self, x: float, y: float, text: str, style: str, anchor: str = "start") -> None:
-        """Words beside a point, moved up or down where others stand. anchor: start, middle or end."""
+        """Words beside a point, moved down or up where something is. anchor: start, middle or end."""
         self.labels.append((*self.at(x, y), text, style, anchor))
 
     def drawn(self) -> str:
@@ -148,14 +156,29 @@ class Chart:
         out = []
         taken: list[tuple[float, float, float]] = []
         for x, y, text, style, anchor in sorted(self.labels, key=lambda label: label[1]):
-            width = 6.9 * len(text)
+            width = _LETTER * len(text)
             left = x - (0 if anchor == "start" else width / 2 if anchor == "middle" else width)
             left = min(max(left, _LEFT + 2), WIDTH - width)
-            wanted = min(max(y, _TOP + 10), HEIGHT - _BOTTOM - 6)
-            while any(
-                abs(wanted - other) < _LINE and left < end and begin < left + width for begin, end, other in taken
-            ):
-                wanted += 3
-            taken.append((left, left + width, wanted))
-            out.append(f'<text class="label {style}" x="{left:.1f}" y="{wanted:.1f}">{escape(text)}</text>')
+            top, bottom = _TOP + 10, HEIGHT - _BOTTOM - 6
+            wanted = min(max(y, top), bottom)
+            away = sorted(range(-_FAR, _FAR + 1, _STEP), key=lambda by: (abs(by), -by))
+            places = [at for by in away if top <= (at := wanted + by) <= bottom]
+            right = left + width
+            near = [other for begin, end, other in taken if left < end and begin < right]
+            free = [at for at in places if not any(abs(at - other) < _LINE for other in near)]
+            clear = (at for at in free if not self._covers(left, right, at))
+            place = next(clear, free[0] if free else wanted)
+            taken.append((left, right, place))
+            out.append(f'<text class="label {style}" x="{left:.1f}" y="{place:.1f}">{escape(text)}</text>')
         return out
+
+    def _covers(self, left: float, right: float, base: float) -> bool:
+        """Whether words there would lie on a line or a dot."""
+        return any(left <= x <= right and base - _ASCENT <= y <= base + _DESCENT for x, y in self.inked)
+
+
+def _between(start: Pair, end: Pair) -> list[Pair]:
+    """Points on the way, a few pixels apart."""
+    count = max(1, math.ceil(math.dist(start, end) / _STEP))
+    (x, y), (to_x, to_y) = start, end
+    return [(x + (to_x - x) * at / count, y + (to_y - y) * at / count) for at in range(count + 1)]

@@ -34,10 +34,15 @@ FULL = {
 }
 
 
+Found = Shared | list[Outcome]
+"""The answers to a batch; or an outcome a piece, where some failed."""
+
+
 class Batcher:
     """Runs one model. max_rows: of a batch. delay: seconds for which a batch may wait for more rows. most: requests
-    that wait. usual: what most of them ask for. meter: counts what the model did. beside: whether the model runs on the
-    engine thread even if it is quick, as its code may do anything."""
+    that wait. usual: what most of them ask for. each: told of the answers to a batch of which every request has one
+    row. meter: counts what the model did. beside: whether the model runs on the engine thread even if it is quick, as
+    its code may do anything."""
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Batcher:
         most: int,
         timeout: float,
         usual: Call,
+        each: Callable[[list[Part], Shared], None],
         meter: Meter,
         beside: Callable[[], bool],
     ) -> None:
@@ -58,6 +64,7 @@ class Batcher:
         self._delay = delay
         self._most = most
         self._timeout = timeout
+        self._each = each
         self._meter = meter
         self._beside = beside
         self._lines: dict[tuple[Call, Any], deque[Waiting]] = defaultdict(deque)
@@ -136,19 +143,24 @@ class Batcher:
         self._watch()
         self._thread.run(lambda: self._call(pieces, rows), self._finished)
 
-    def _call(self, pieces: list[Part], rows: int) -> tuple[list[Outcome], Turn]:
+    def _call(self, pieces: list[Part], rows: int) -> tuple[Found, Turn]:
         began = monotonic()
-        outcomes = _outcomes(self._predictor, pieces)
-        return outcomes, Turn(began, monotonic(), rows, len(pieces))
+        found = _found(self._predictor, pieces)
+        return found, Turn(began, monotonic(), rows, len(pieces))
 
-    def _finished(self, called: tuple[list[Outcome], Turn]) -> None:
+    def _finished(self, called: tuple[Found, Turn]) -> None:
         pieces, self.running = self.running, []
         self._deliver(pieces, *called)
         self._again()
 
-    def _deliver(self, pieces: list[Part], outcomes: list[Outcome], turn: Turn) -> None:
+    def _deliver(self, pieces: list[Part], found: Found, turn: Turn) -> None:
         self._meter.ran(pieces, turn)
-        for piece, outcome in zip(pieces, outcomes, strict=True):
+        if isinstance(found, Shared):
+            if turn.rows == turn.requests:
+                self._each(pieces, found)
+                return
+            found = _portions(pieces, found)
+        for piece, outcome in zip(pieces, found, strict=True):
             piece.answer(outcome)
 
     def _again(self) -> None:
@@ -225,13 +237,13 @@ class Batcher:
             self._watch()
 
 
-def _outcomes(predictor: Predictor, pieces: list[Part]) -> list[Outcome]:
-    """An outcome a piece. Where the model fails on them together, they are halved apart until the bad ones stand alone,
-    and these learn which of their rows is bad."""
+def _found(predictor: Predictor, pieces: list[Part]) -> Found:
+    """The answers to all of them. Where the model fails on them together, they are halved apart until the bad ones
+    stand alone, and these learn which of their rows is bad."""
     call = pieces[0].waiting.call
     try:
         batch = Batch.concat([piece.batch for piece in pieces])
-        shared = Shared(predictor.predict(batch, call))
+        return Shared(predictor.predict(batch, call))
     except ForetellError as error:
         if len(pieces) == 1:
             return [_located(predictor, pieces[0], error)]
@@ -241,6 +253,14 @@ def _outcomes(predictor: Predictor, pieces: list[Part]) -> list[Outcome]:
         failed = PredictionError(f"the prediction failed: {type(error).__name__}")
         failed.__cause__ = error
         return [Failed(failed)] * len(pieces)
+
+
+def _outcomes(predictor: Predictor, pieces: list[Part]) -> list[Outcome]:
+    found = _found(predictor, pieces)
+    return _portions(pieces, found) if isinstance(found, Shared) else found
+
+
+def _portions(pieces: list[Part], shared: Shared) -> list[Outcome]:
     outcomes: list[Outcome] = []
     at = 0
     for piece in pieces:

@@ -51,7 +51,9 @@ class Counts:
         figures.add(self._said, name, labels, by)
 
     def show(self, door: "Door") -> None:
-        """To the other processes."""
+        """To the other processes, if there are some."""
+        for meter in self._meters:
+            meter.settle()
         if self._board is not None and not self._board.write(self._slot, figures.packed(self._own(door))):
             self._forget()
             self._board.write(self._slot, figures.packed(self._own(door)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foretell.batch import Batch, Call
     from foretell.serve.absent import Absent
     from foretell.serve.meters import Turn
-    from foretell.serve.protocols import Ask, Portion
+    from foretell.serve.protocols import Place, Portion
     from foretell.serve.service import Service
     from foretell.serve.waiting import Waiting
 
@@ -23,7 +23,8 @@ RETRY_SECONDS = 1
 MOST_PARTS = 256
 _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _STATUS = {int(status): f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
-_ids = map(f"{secrets.token_hex(6)}-%x".encode().__mod__, count(1))
+next_id = map(f"{secrets.token_hex(6)}-%x".encode().__mod__, count(1)).__next__
+"""Makes a request's id that no other request has."""
 
 Done = Callable[["Exchange", "Reply"], None]
 
@@ -57,9 +58,9 @@ class Exchange(msgspec.Struct, eq=False):
     """A request as it came, and what becomes of it. A Struct, for which it takes half the time to be made.
 
     started: when its head had come. done: called with its reply. size: bytes of its body at hand, parts: those that
-    came in pieces, of which so many were joined. request_id: set for those who are told of it. ask: the body, read.
-    waiting: its rows on their way. trail: what became of them, where somebody wants to know. abandoned: whether its
-    client has gone.
+    came in pieces, of which so many were joined. request_id: set for those who are told of it. batch: the rows that the
+    body has, place: says where one is. waiting: them on their way. trail: what became of them, where somebody wants to
+    know. abandoned: whether its client has gone.
     """
 
     service: "Service | Absent"
@@ -73,7 +74,8 @@ class Exchange(msgspec.Struct, eq=False):
     keep_alive: bool = True
     abandoned: bool = False
     reply: Reply | None = None
-    ask: "Ask" = None  # type: ignore[assignment]
+    batch: "Batch" = None  # type: ignore[assignment]
+    place: "Place" = None  # type: ignore[assignment]
     waiting: "Waiting | None" = None
     trail: Trail | None = None
     joined: int = 0
@@ -104,7 +106,7 @@ class Exchange(msgspec.Struct, eq=False):
 
 def request_id(given: bytes) -> bytes:
     """The client's own, if it is short and printable; else one that no other request has."""
-    return given if given and _SANE_ID.fullmatch(given) else next(_ids)
+    return given if given and _SANE_ID.fullmatch(given) else next_id()
 
 
 class Heads:

@@ -36,7 +36,7 @@ METRICS = {
     "foretell_request_seconds": Metric(HISTOGRAM, "From a request's head to its answer.", _MODEL, SECONDS),
     "foretell_queue_seconds": Metric(HISTOGRAM, "From a decoded request to the model's call.", _MODEL, SECONDS),
     "foretell_compute_seconds": Metric(HISTOGRAM, "Calls of the model.", _MODEL, SECONDS),
-    "foretell_batch_rows": Metric(HISTOGRAM, "Rows of a call of the model.", _MODEL, tuple(map(float, ROWS))),
+    "foretell_batch_rows": Metric(HISTOGRAM, "Rows of a call of the model.", _MODEL, ROWS),
     "foretell_rows": Metric(COUNTER, "Rows that the model was given.", _MODEL),
     "foretell_model": Metric(INFO, "The versions that are served.", (*_MODEL, "uri", "digest", "engine")),
     "foretell_model_ready": Metric(GAUGE, "Workers in which the model takes requests.", _MODEL),

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from foretell.serve.clocks import Phase, Watch
 from foretell.serve.door import Door
-from foretell.serve.exchange import Exchange, Reply, request_id
+from foretell.serve.exchange import Exchange, Reply, next_id, request_id
 
 _LINGER_SECONDS = 1.0
 _LEAVING_SECONDS = 0.25
@@ -194,7 +194,8 @@ class Line:
         door = self._door
         ends = not exchange.keep_alive or ((door.closing or self._said_all) and not self._waiting)
         service, state = exchange.service, self._state
-        given = request_id(exchange.head.request_id)
+        given = exchange.head.request_id
+        given = request_id(given) if given else next_id()
         self._transport.write(door.heads.reply(service, reply, given, state.default_headers, ends))
         state.total_requests += 1
         seconds = monotonic() - exchange.started

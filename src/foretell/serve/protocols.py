@@ -1,5 +1,6 @@
 """Bodies ⇄ rows: what a request asks, and how answers are put. Knows bytes, not connections."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -26,20 +27,15 @@ _LEAST_EXACT = 1 << 20
 _BYTES_A_VALUE = 12
 """Read cell by cell, a body may have a value for so many bytes of the largest one: some have one for every other byte,
 and would take forty times their size."""
-_JSON = JSON.content_types[0]
-_ENCODE = msgspec.json.Encoder().encode
+JSON_TYPE = JSON.content_types[0]
+_ENCODER = msgspec.json.Encoder()
 
 Place = Callable[[int, str], str]
 """Puts a row's place before a reason."""
 
 
-class Ask(msgspec.Struct, eq=False):
-    """One request for predictions, decoded."""
-
-    batch: Batch
-    call: Call
-    answer: Format
-    place: Place
+Ask = tuple[Batch, Call, Place]
+"""One request for predictions, decoded."""
 
 
 class Portion(msgspec.Struct, eq=False):
@@ -63,6 +59,12 @@ class Shared:
     @cached_property
     def values(self) -> list[Any]:
         return self.answers.to_list()
+
+    def bodies(self) -> list[bytes] | None:
+        """Each row as an answer of its own, in JSON; None where one cannot be written."""
+        with contextlib.suppress(Exception):
+            return [b'{"predictions": [%b]}' % row for row in _ENCODER.encode_lines(self.values).splitlines()]
+        return None
 
 
 class BodyDecoder:
@@ -88,10 +90,10 @@ class BodyDecoder:
         quick = self._quick(body)
         if quick is not None:
             batch, place = quick
-            return Ask(batch, self.calls[wish.proba], wish.answer, place)
+            return batch, self.calls[wish.proba], place
         document = json_document.read(body, self._decoder, NONE)
         call = Call(wish.proba, self._predictor.signature.call_params(document.params))
-        return Ask(document.rows.batch, call, wish.answer, _PLACES[document.form])
+        return document.rows.batch, call, _PLACES[document.form]
 
     def _quick(self, body: bytes) -> tuple[Batch, Place] | None:
         """Plain rows under one key, or split from their columns' names, and nothing else, as most requests are; None
@@ -137,18 +139,18 @@ class BodyDecoder:
         pieces = [(block, reader.parse(block).batch) for block in reader.blocks()]
         call = self.calls[wish.proba]
         if not any(batch.rows for _, batch in pieces):
-            return Ask(Batch(0, []), call, wish.answer, lambda row, reason: reason)
+            return Batch(0, []), call, lambda row, reason: reason
         for block, batch in pieces:
             if batch.shapes != pieces[0][1].shapes:
                 raise reader.place(block, CellWrong(0, None, "the tensor's shape is not that of the first row's"))
         joined = Batch.concat([batch for _, batch in pieces])
-        return Ask(joined, call, wish.answer, partial(_in_blocks, reader, pieces))
+        return joined, call, partial(_in_blocks, reader, pieces)
 
 
 def encode(portion: Portion, fmt: Format) -> tuple[str, bytes]:
     """Answers as a body, after its content type."""
     if fmt is JSON:
-        return _JSON, b'{"predictions": %b}' % _ENCODE(portion.shared.values[portion.start : portion.stop])
+        return JSON_TYPE, b'{"predictions": %b}' % _ENCODER.encode(portion.shared.values[portion.start : portion.stop])
     answers, writer = portion.answers, formats.writer(fmt)
     body = writer.rows(Kept(records=[{} for _ in range(len(answers))]), answers) + writer.end()
     return "text/csv; charset=utf-8" if fmt is CSV else fmt.content_types[0], body

@@ -21,8 +21,9 @@ from foretell.serve.meters import Meter
 from foretell.serve.one_thread import OneThread
 from foretell.serve.openapi import Described
 from foretell.serve.problems import refusal
-from foretell.serve.protocols import Ask, BodyDecoder, Portion, Shared
-from foretell.serve.waiting import Failed, Outcome, Waiting
+from foretell.serve.protocols import JSON_TYPE, Ask, BodyDecoder, Portion, Shared
+from foretell.serve.waiting import Failed, Outcome, Part, Waiting
+from foretell.tables.formats import JSON, Format
 
 _WARM_UPS = 3
 _LARGE = 256 << 10
@@ -95,6 +96,7 @@ class Service:
             most=limits.queue,
             timeout=limits.timeout,
             usual=self._decoder.calls[False],
+            each=self._answer_each,
             meter=self.meter,
             beside=self._may_do_anything,
         )
@@ -149,7 +151,7 @@ class Service:
         """Not on the loop."""
         try:
             ask = self._decoder.read(body, wish)
-            ask.batch.settled()
+            ask[0].settled()
         except ForetellError as error:
             return error
         except Exception as error:
@@ -183,39 +185,57 @@ class Service:
             _unless_gone(exchange, reply)
 
     def _wait(self, exchange: Exchange, ask: Ask, deadline: float, seconds: float, now: float) -> None:
-        batch = ask.batch if ask.batch.rows else self.predictor.example()
-        exchange.ask = ask
-        exchange.waiting = waiting = Waiting(batch, ask.call, deadline, seconds, now, self._done, exchange)
+        batch, call, place = ask
+        exchange.batch = batch
+        exchange.place = place
+        if not batch.rows:
+            batch = self.predictor.example()
+        exchange.waiting = waiting = Waiting(batch, call, deadline, seconds, now, self._done, exchange)
         self._batcher.submit(waiting)
 
     def _reply(self, waiting: Waiting, outcome: Outcome) -> None:
         exchange: Exchange = waiting.owner
         exchange.waiting = None
-        ask = exchange.ask
-        rows = ask.batch.rows
+        rows = exchange.batch.rows
+        wish: Wish = exchange.head.wish  # type: ignore[assignment]
         if isinstance(outcome, Portion) and 0 < rows <= _MANY_ROWS and not self.watched:
-            exchange.done(exchange, self._answered(outcome, ask))
+            exchange.done(exchange, self._answered(outcome, wish.answer))
             return
         if self.watched or isinstance(outcome, Failed):
             portion = None if isinstance(outcome, Failed) else outcome
-            exchange.trail = Trail(rows, waiting.since, waiting.turn, ask.batch, ask.call, portion)
+            exchange.trail = Trail(rows, waiting.since, waiting.turn, exchange.batch, waiting.call, portion)
         if rows == 0:
             outcome = _of_no_rows(outcome)
         if isinstance(outcome, Failed):
             error = outcome.error
             if outcome.row is not None and rows:
-                error.message = ask.place(outcome.row, error.message)
+                error.message = exchange.place(outcome.row, error.message)
             exchange.done(exchange, self.refused(error))
         elif rows > _MANY_ROWS:
-            self._desk.run(partial(self._answered, outcome, ask), partial(_unless_gone, exchange))
+            self._desk.run(partial(self._answered, outcome, wish.answer), partial(_unless_gone, exchange))
         else:
-            exchange.done(exchange, self._answered(outcome, ask))
+            exchange.done(exchange, self._answered(outcome, wish.answer))
 
-    def _answered(self, portion: Portion, ask: Ask) -> Reply:
+    def _answer_each(self, pieces: list[Part], shared: Shared) -> None:
+        """A row each, as most requests have: what is alike in their answers is made once."""
+        bodies = None if self.watched else shared.bodies()
+        for at, piece in enumerate(pieces):
+            if bodies is None or piece.__class__ is not Waiting:
+                piece.answer(Portion(shared, at, at + 1))
+                continue
+            exchange: Exchange = piece.owner
+            if exchange.batch is not piece.batch or exchange.head.wish.answer is not JSON:  # type: ignore[union-attr]
+                piece.answer(Portion(shared, at, at + 1))
+            elif not piece.answered:
+                piece.answered = True
+                exchange.waiting = None
+                exchange.done(exchange, Reply(200, JSON_TYPE, bodies[at]))
+
+    def _answered(self, portion: Portion, answer: Format) -> Reply:
         try:
-            content_type, body = protocols.encode(portion, ask.answer)
+            content_type, body = protocols.encode(portion, answer)
         except Exception as error:
-            failed = PredictionError(f"the model's answer cannot be written as {ask.answer.name}: {str(error)[:200]}")
+            failed = PredictionError(f"the model's answer cannot be written as {answer.name}: {str(error)[:200]}")
             failed.__cause__ = error
             return self.refused(failed)
         return Reply(200, content_type, body)
