@@ -44,7 +44,7 @@ WHOLE = """
 import sys
 from foretell.compare.asked import Asked
 from foretell.compare.measure import measure
-asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=5.0, workers=2)
+asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=10.0, workers=2)
 measure(asked, lambda what, share: print(what, flush=True))
 """
 SERVER = """
