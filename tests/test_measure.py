@@ -204,21 +204,24 @@ def test_nothing_of_it_runs_on_when_it_is_killed(tmp_path: Path) -> None:
         (Asked(MODEL, "no.csv", engine="native"), InputError, "no.csv"),
         (Asked(MODEL, "-", engine="native"), UsageError, "many times"),
         (Asked(MODEL, "bad.csv", engine="native"), InputError, "bad.csv, line 3, column 'petal_width'"),
+        (Asked(MODEL, "late.csv", engine="native"), InputError, "late.csv, column 'petal_width': \"x\""),
         (Asked(MODEL, "empty.csv", engine="native"), InputError, "empty.csv has no rows"),
         (Asked(MODEL, ROWS, engine="native", budget=0.2), UsageError, "0.2 s are too short"),
     ],
-    ids=["model", "input", "stdin", "cell", "rows", "time"],
+    ids=["model", "input", "stdin", "cell", "late", "rows", "time"],
 )
 def test_what_cannot_be_compared(asked: Asked, kind: type[ForetellError], told: str) -> None:
     """The commands' own errors, as they tell them, with what to do."""
     header = "sepal_length,sepal_width,petal_length,petal_width\n"
     Path("bad.csv").write_text(f"{header}1,2,3,4\n1,2,3,x\n")
+    Path("late.csv").write_text(header + 900_000 * "1,2,3,4\n" + "1,2,3,x\n1,y,3,4\n")
     Path("empty.csv").write_text(header)
     before = family(os.getpid())
     with pytest.raises(kind) as raised:
         measure(asked)
     print(raised.value)
     assert told in raised.value.message
+    assert "/foretell-compare-" not in str(raised.value)
     assert before == family(os.getpid())
 
 

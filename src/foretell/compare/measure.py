@@ -4,6 +4,7 @@ Every trial runs the real commands as processes. What is short of time is left o
 """
 
 import contextlib
+import math
 import shlex
 import shutil
 import signal
@@ -94,7 +95,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         except OutOfTime as error:
             raise UsageError(
                 f"{asked.budget:g} s are too short to compare: {error.message}",
-                f"Give it more: --budget {max(2 * asked.budget, 2 * _STARTS * start):.0f}s",
+                f"Give it more: --budget {math.ceil(max(2 * asked.budget, 2 * _STARTS * start))}s",
             ) from error
     resolved = found.resolved
     return Measured(

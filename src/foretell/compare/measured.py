@@ -146,9 +146,9 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One comparison. input: its name; asked: how it was read, and what
-    was asked besides, as options; input_rows: how many rows it has, estimated where only its beginning was read.
-    command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each."""
+    """One comparison. input: its name; input_rows: how many rows it has, estimated where only its beginning was read.
+    command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each.
+    asked: how the input was read, and what was asked of the model besides, as options."""
 
     model: Model
     machine: Machine

@@ -20,8 +20,8 @@ _PATIENCE = 30.0
 
 
 class Served:
-    """A server that is ready. ready_s: seconds from its start until then. target: of requests for
-    predictions. idle: resident bytes that it held then."""
+    """A server that is ready. ready_s: seconds from its start until then. target: of requests for predictions. idle:
+    resident bytes that it held then."""
 
     def __init__(self, child: Child, port: int, ready_s: float, target: str) -> None:
         self.port = port
