@@ -118,7 +118,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         single=single,
         server=server,
         parity=same,
-        notes=_notes(asked, batch, server, before, clock),
+        notes=_notes(asked, sample, batch, server, before, clock),
         asked=shlex.join(asked.reading.flags),
     )
 
@@ -186,8 +186,12 @@ def _check(server: Served, sample: Sample) -> None:
         raise ForetellError(f"the server refuses the input's first row, which a job predicts: HTTP {status}: {told}")
 
 
-def _notes(asked: Asked, batch: Offline, server: Server, before: tuple[float, float], clock: Clock) -> list[str]:
+def _notes(
+    asked: Asked, sample: Sample, batch: Offline, server: Server, before: tuple[float, float], clock: Clock
+) -> list[str]:
     notes = []
+    if asked.reading.options.delimiter is None and sample.delimiter not in ("", ","):
+        notes.append(f"The input was read with {sample.delimiter!r} as its delimiter.")
     if len(batch.windows) < PASSES:
         notes.append(f"Batch was measured in {len(batch.windows)} of {PASSES} passes, as the time was short.")
     elif not batch.stable:
