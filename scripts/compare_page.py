@@ -95,6 +95,10 @@ TAIL = """## With your own numbers
 | `--price 0.05` | of a machine like this one, an hour; without it costs are machine time |
 | `--job-overhead 90s` | what a machine takes to be there before a job can start on it |
 
+How the file is written and what is asked of the model is said as `predict` takes it: `-t`, `--encoding`, `--delimiter`,
+`--decimal`, `--null-values`, `--no-header`, `--columns`, `--proba`, `--params`. Jobs read the file so, requests hold
+the same rows as JSON, with the same params, and ask for probabilities where the job does.
+
 `-o report.html` is a page with everything that was measured, which needs no network and runs no code; `--json` keeps
 every raw number and the seed. `--against older.json` says what changed between two versions of a model, or two
 machines, and exits 1 where a figure is worse by more than `--max-regression` and by more than noise.

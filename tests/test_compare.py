@@ -104,6 +104,12 @@ REFUSED = {
     "budget": (["--from", "old.json", "--budget", "soon"], "--budget soon: expected a time with its unit"),
     "a page called json": (["--from", "old.json", "-o", "r.json"], "-o r.json: the report is a page"),
     "no folder": (["--from", "old.json", "-o", "none/r.html"], "-o none/r.html: there is no folder"),
+    "another way to read": (["--from", "old.json", "--proba"], "--from reads no input and asks no model; --proba"),
+    "delimiter": (["-m", "model", "-i", "rows.csv", "--delimiter", ";;"], "--delimiter ';;': expected one"),
+    "encoding": (["-m", "model", "-i", "rows.csv", "--encoding", "utf-9"], "--encoding utf-9: no such encoding"),
+    "words": (["-m", "model", "-i", "rows.csv", "--null-values", "a\nb"], "--null-values 'a\\nb': new-line"),
+    "params": (["-m", "model", "-i", "rows.csv", "--params", "[1]"], "--params: expected a JSON object"),
+    "a name without a format": (["-m", "model", "-i", "rows", "--proba"], "rows: the input's format cannot be told"),
     "no report": (["--from", "none.json"], "none.json: No such file or directory"),
     "not a report": (["--from", "rows.csv"], "rows.csv: not a report"),
     "against no report": (["--from", "old.json", "--against", "rows.csv"], "rows.csv: not a report"),
@@ -193,6 +199,12 @@ def test_another_slo_makes_capacities_no_comparison() -> None:
     found = difference(OLD, measured(slo=0.05))
     assert "real time, requests/s within the SLO" not in [change.name for change in found.changes]
     assert "SLO: 20 ms → 50 ms" in found.notes
+
+
+def test_another_question_to_the_model_is_told() -> None:
+    """Where only one of two measured probabilities too, the difference says so."""
+    found = difference(OLD, msgspec.structs.replace(OLD, asked="--proba"))
+    assert ["asked with: no options → --proba"] == found.notes
 
 
 def test_every_scenario_has_a_page() -> None:

@@ -14,13 +14,21 @@ import pytest
 
 import foretell as package
 from conftest import PATIENCE
+from foretell import predictor
+from foretell.cells import TextRules
 from foretell.compare import search
-from foretell.compare.asked import Asked
+from foretell.compare.asked import Asked, Reading, settled
 from foretell.compare.child import family
 from foretell.compare.measure import measure
 from foretell.compare.measured import Measured
+from foretell.compare.offline import Jobs
+from foretell.compare.parity import parity
 from foretell.compare.quantiles import LEAST
+from foretell.compare.sample import _sample, take
+from foretell.compare.served import served
 from foretell.errors import ForetellError, InputError, ModelNotFound, UsageError
+from foretell.tables.csv_header import CsvOptions
+from scripted import scripted_model
 
 DEMO = Path(package.__file__).parent / "demo"
 MODEL, ROWS = str(DEMO / "iris"), str(DEMO / "batch_input.csv")
@@ -36,7 +44,7 @@ WHOLE = """
 import sys
 from foretell.compare.asked import Asked
 from foretell.compare.measure import measure
-asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=5.0, workers=2)
+asked = Asked(sys.argv[1], sys.argv[2], engine="native", budget=10.0, workers=2)
 measure(asked, lambda what, share: print(what, flush=True))
 """
 SERVER = """
@@ -107,6 +115,43 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert [] == list(tmp_path.glob("foretell-compare-*"))
 
 
+def test_rows_are_read_and_asked_as_they_are_said_to_be() -> None:
+    """A file without a header, in another encoding, with decimal commas, under a name that tells nothing: read so by
+    both ways, however long it is made, and the probabilities are the same to the bit."""
+    lines = Path(ROWS).read_text().splitlines()[1:]
+    text = "".join(line.replace(",", ";").replace(".", ",") + ";Münster\n" for line in lines)
+    Path("rows").write_bytes(text.encode("utf-16"))
+    names = ("plant", "sepal_length", "sepal_width", "petal_length", "petal_width", "town, in Germany")
+    options = CsvOptions(TextRules(decimal=","), encoding="utf-16", columns=names)
+    found = in_time(Asked(MODEL, "rows", engine="native", budget=6.0, reading=Reading("csv", options, proba=True)), [])
+    print(f"{found.parity.rows} rows compared")
+    assert 0 < found.parity.rows == found.parity.equal
+    assert 150 == pytest.approx(found.input_rows, rel=0.05)
+    assert found.offline.rows > 0 and found.single.rps > 0
+    assert "--content-type=csv --encoding=utf-16 --decimal=, " in found.asked
+    assert found.asked.endswith("--proba")
+
+
+def test_params_reach_both_ways(tmp_path: Path) -> None:
+    """A job and a server are asked with the same params, which are what the answers follow; a JSON document's own come
+    first."""
+    uri = str(scripted_model(tmp_path / "model"))
+    Path("rows.jsonl").write_text("".join(f'{{"kind": 0, "value": {at}.5}}\n' for at in range(20)))
+    asked = Asked(uri, "rows.jsonl", trust=True, engine="native", reading=Reading(params='{"scale": 3}'))
+    model = settled(asked, asked.find(), str(tmp_path / "state"))
+    Path("own.json").write_text('{"data": [[0, 1]], "params": {"scale": 4}}')
+    own = _sample("own.json", predictor.load(asked.find()), asked.reading)
+    assert [b'{"data":[[0.0,1.0]],"params":{"scale": 4}}'] == own.requests
+    until = time.perf_counter() + PATIENCE
+    sample = take(model, asked.input, tmp_path, until)
+    Jobs(model, sample, asked.input, tmp_path, until).answers(20, tmp_path / "answers.jsonl")
+    answers = (tmp_path / "answers.jsonl").read_bytes().splitlines()
+    assert [{"prediction": (at + 0.5) * 6} for at in range(20)] == [msgspec.json.decode(line) for line in answers]
+    with served(model, 1, until) as server:
+        same = parity(answers, server.answers(sample.requests, until))
+    assert (20, 20) == (same.rows, same.equal)
+
+
 def alive(pid: int) -> bool:
     """Whether it still runs; one that ended may wait for whoever inherited it."""
     try:
@@ -159,21 +204,24 @@ def test_nothing_of_it_runs_on_when_it_is_killed(tmp_path: Path) -> None:
         (Asked(MODEL, "no.csv", engine="native"), InputError, "no.csv"),
         (Asked(MODEL, "-", engine="native"), UsageError, "many times"),
         (Asked(MODEL, "bad.csv", engine="native"), InputError, "bad.csv, line 3, column 'petal_width'"),
+        (Asked(MODEL, "late.csv", engine="native"), InputError, "late.csv, column 'petal_width': \"x\""),
         (Asked(MODEL, "empty.csv", engine="native"), InputError, "empty.csv has no rows"),
         (Asked(MODEL, ROWS, engine="native", budget=0.2), UsageError, "0.2 s are too short"),
     ],
-    ids=["model", "input", "stdin", "cell", "rows", "time"],
+    ids=["model", "input", "stdin", "cell", "late", "rows", "time"],
 )
 def test_what_cannot_be_compared(asked: Asked, kind: type[ForetellError], told: str) -> None:
     """The commands' own errors, as they tell them, with what to do."""
     header = "sepal_length,sepal_width,petal_length,petal_width\n"
     Path("bad.csv").write_text(f"{header}1,2,3,4\n1,2,3,x\n")
+    Path("late.csv").write_text(header + 900_000 * "1,2,3,4\n" + "1,2,3,x\n1,y,3,4\n")
     Path("empty.csv").write_text(header)
     before = family(os.getpid())
     with pytest.raises(kind) as raised:
         measure(asked)
     print(raised.value)
     assert told in raised.value.message
+    assert "/foretell-compare-" not in str(raised.value)
     assert before == family(os.getpid())
 
 

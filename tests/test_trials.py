@@ -38,6 +38,7 @@ class Watched:
 
     port: int
     cpu_s: float = 0.0
+    target: str = "/invocations"
 
     def rest(self, body: bytes) -> None:
         """It never has anything left to do."""

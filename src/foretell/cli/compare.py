@@ -11,6 +11,7 @@ import msgspec
 
 from foretell.cli.main import own_stdout
 from foretell.cli.opening import casts, find_model, model_options
+from foretell.cli.reading import NAMES, csv_options, params, reading_options
 from foretell.cli.registry import say
 from foretell.compare import report as reports
 from foretell.compare.advice import advise
@@ -31,6 +32,7 @@ _BUDGET = "60s"
 @click.command()
 @model_options
 @click.option("-i", "--input-path", help="A file of your rows, as predict takes: both ways are measured on them.")
+@reading_options
 @click.option(
     "--slo", metavar="p99=TIME", help="How fast 99 of 100 answers have to be, such as p99=20ms.  [default: p99=50ms]"
 )
@@ -143,6 +145,8 @@ def _check(given: dict[str, Any]) -> None:
     if given["from_path"] is not None:
         if given["model_uri"] or given["input_path"]:
             raise UsageError("--from advises from what was measured before; -m and -i would measure", "Give either")
+        if told := [option for name, option in NAMES.items() if _given(name)]:
+            raise UsageError(f"--from reads no input and asks no model; {told[0]} would have to be measured with")
     elif not given["model_uri"] or not given["input_path"]:
         lacking = "-m MODEL" if not given["model_uri"] else "-i FILE"
         raise UsageError(f"{lacking} is missing: both ways are measured on your model and your rows")
@@ -163,9 +167,15 @@ def _given(name: str) -> bool:
 def _measure(given: dict[str, Any], needs: Needs, budget: float) -> Measured:
     """Measures both ways, with a bar where a person watches."""
     from foretell.cli.comparison import watched
-    from foretell.compare.asked import Asked
+    from foretell.compare.asked import Asked, Reading
     from foretell.compare.measure import measure
+    from foretell.job.inputs import expand, format_of
+    from foretell.tables.files import STDIN
 
+    params(given["params"])
+    reading = Reading(given["content_type"], csv_options(given), given["proba"], given["params"])
+    if given["input_path"] != STDIN:
+        format_of(expand(given["input_path"]), reading.format)
     found = find_model(given)
     asked = Asked(
         uri=given["model_uri"],
@@ -180,13 +190,16 @@ def _measure(given: dict[str, Any], needs: Needs, budget: float) -> Measured:
         seed=given["seed"],
         workers=given["workers"],
         command=_command(given),
+        reading=reading,
     )
     with watched(budget) as say_how:
         return measure(asked, say_how)
 
 
 def _command(given: dict[str, Any]) -> str:
-    """What makes the report again; a password in an address is left out."""
+    """What makes the report again; a password in an address is left out. Raises UsageError."""
+    if told := next((word for word in sys.argv[1:] if word != word.encode("utf-8", "ignore").decode()), None):
+        raise UsageError(f"{told!a} is no UTF-8, which a report has to be")
     words = ["foretell", *(_SECRET.sub("", word) for word in sys.argv[1:])]
     if not any(word == "--seed" or word.startswith("--seed=") for word in words):
         words += ["--seed", str(given["seed"])]

@@ -13,26 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foretell.cells import NULLS, TextRules
 from foretell.cli.advising import advise_job
 from foretell.cli.destination import ENDINGS, Destination, destination
 from foretell.cli.main import own_stdout
 from foretell.cli.noting import Note, noted, noting_options, report_path, summary
 from foretell.cli.opening import casts, find_model, load_model, model_options
 from foretell.cli.progress import shown, stopped_by_signals
+from foretell.cli.reading import csv_options, params, reading_options
 from foretell.cli.registry import say
-from foretell.errors import ForetellError, FormatUnknown, InputUnreadable, UsageError
+from foretell.errors import ForetellError, UsageError
 from foretell.job.crew import opener
-from foretell.job.inputs import Inputs, expand
+from foretell.job.inputs import Inputs, expand, format_of
 from foretell.job.job import run
 from foretell.job.outputs import AUTO, NEVER, REQUIRE, Output, Target
 from foretell.job.rejects import NULL, REJECT, STOP
 from foretell.job.running import Limit, Running, Stop
 from foretell.job.work import Job
 from foretell.predictor import Found, Predictor, load
-from foretell.strict_json import strict_json
 from foretell.tables import formats
-from foretell.tables.csv_header import CsvOptions
 from foretell.tables.files import STDIN, Source, open_input
 from foretell.tables.formats import Format
 from foretell.tables.kept import ALL, NONE, Keep
@@ -69,27 +67,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="In a folder, a part ends after so many MiB; packed text counts before it is packed by zstd.",
 )
-@click.option(
-    "-t",
-    "--content-type",
-    type=click.Choice(list(formats.FORMATS)),
-    help="The input's format, else by its ending.",
-)
+@reading_options
 @click.option("--keep", default="all", metavar="all|none|A,B", help="Input columns to carry along.", show_default=True)
 @click.option("--prediction-column", default="prediction", show_default=True, help="The predictions' column.")
-@click.option("--proba", is_flag=True, help="Class probabilities too, a column a class.")
-@click.option("--params", default="{}", metavar="JSON", help="Parameters of the prediction, as a JSON object.")
 @click.option("--no-clobber", is_flag=True, help="Refuse to replace an output that is there.")
-@click.option(
-    "--null-values",
-    metavar="A,B",
-    help="Words for null in columns that are not strings, besides an empty cell.",
-)
-@click.option("--encoding", default="utf-8", show_default=True, help="The input's encoding.")
-@click.option("--decimal", default=".", show_default=True, type=click.Choice([".", ","]), help="CSV's decimal mark.")
-@click.option("--delimiter", help="CSV's delimiter, one character.  [default: , ; tab or |, by the header]")
-@click.option("--no-header", is_flag=True, help="CSV begins with a row; its columns are the model's, in their order.")
-@click.option("--columns", metavar="A,B", help="The columns of CSV that has no header, where they are others.")
 @click.option(
     "--on-error",
     type=click.Choice([STOP, REJECT, NULL]),
@@ -200,15 +181,10 @@ def _job(given: dict[str, Any], input_format: Format, to: Destination) -> Job:
         input_format,
         to.format(input_format),
         given["proba"],
-        _params(given["params"]),
+        params(given["params"]),
         _keep(given["keep"]),
         given["prediction_column"],
-        CsvOptions(
-            TextRules(_nulls(given["null_values"]), given["decimal"]),
-            None if given["delimiter"] is None else _delimiter(given["delimiter"]),
-            given["encoding"],
-            _columns(given["no_header"], given["columns"]),
-        ),
+        csv_options(given),
         to.by_part,
         given["on_error"],
         to.part,
@@ -240,20 +216,8 @@ def _limit(said: str | None) -> Limit:
     raise UsageError(f"--max-rejects {said}: expected a number of rows, or a share", "For example: 100, or 0.5%")
 
 
-def _input_format(content_type: str | None, paths: list[str], opened: Source) -> Format:
-    if content_type is not None:
-        return formats.FORMATS[content_type]
-    if not paths:
-        return formats.sniffed(opened.peek())
-    try:
-        found = [formats.by_suffix(path, "input") for path in paths]
-    except FormatUnknown as error:
-        raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
-    if other := next((path for path, fmt in zip(paths, found, strict=True) if fmt.name != found[0].name), None):
-        raise InputUnreadable(
-            f"{paths[0]} and {other} are of two formats", "Give files of one format: -i 'folder/*.csv'"
-        )
-    return found[0]
+def _input_format(said: str | None, paths: list[str], opened: Source) -> Format:
+    return formats.sniffed(opened.peek()) if said is None and not paths else format_of(paths, said)
 
 
 def _keep(said: str) -> Keep:
@@ -262,38 +226,11 @@ def _keep(said: str) -> Keep:
     return Keep(tuple(next(csv.reader([said]))))
 
 
-def _nulls(said: str | None) -> tuple[str, ...]:
-    return NULLS if said is None else ("", *next(csv.reader([said]), []))
-
-
-def _delimiter(said: str) -> str:
-    said = said.replace("\\t", "\t")
-    if len(said) != 1 or not said.isascii() or said in '"\n\r':
-        raise UsageError(f"--delimiter {said!r}: expected one ASCII character")
-    return said
-
-
-def _columns(no_header: bool, said: str | None) -> tuple[str, ...] | None:
-    if said is None:
-        return () if no_header else None
-    return tuple(next(csv.reader([said]), []))
-
-
 def _tell_delimiter(inputs: Inputs, job: Job) -> None:
     """Says which delimiter was found, where it is not the one that everybody expects."""
     found = getattr(inputs.reader, "options", job.options).delimiter
     if job.options.delimiter is None and found not in (None, ","):
         say(f"reading {found!r} as the delimiter")
-
-
-def _params(said: str) -> dict[str, Any]:
-    try:
-        params = strict_json(said.encode())
-    except InputUnreadable as error:
-        raise UsageError(f"--params: {error.message}", """For example: --params '{"alpha": 0.5}'""") from error
-    if not isinstance(params, dict):
-        raise UsageError("--params: expected a JSON object", """For example: --params '{"alpha": 0.5}'""")
-    return params
 
 
 def _watch(predictor: Predictor, given: dict[str, Any]) -> "Watch | None":

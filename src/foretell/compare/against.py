@@ -140,6 +140,7 @@ def _notes(before: Measured, after: Measured) -> list[str]:
         ("Python", before.machine.python, after.machine.python),
         ("foretell", before.machine.foretell, after.machine.foretell),
         ("input", f"{before.input}, {before.input_rows:,} rows", f"{after.input}, {after.input_rows:,} rows"),
+        ("asked with", before.asked or "no options", after.asked or "no options"),
         ("SLO", units.seconds(before.server.slo_p99), units.seconds(after.server.slo_p99)),
     ]
     pairs += [

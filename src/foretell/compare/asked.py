@@ -1,5 +1,7 @@
 """What a comparison is asked to measure, and how its commands are called: the same model, read alike, both ways."""
 
+import csv
+import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,8 +9,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from foretell import predictor
+from foretell.cells import NULLS
 from foretell.models.proven import NATIVE
 from foretell.predictor import Found
+from foretell.tables.csv_header import CsvOptions
 
 _NOT_OURS = (
     "FORETELL_API_KEY_FILE",
@@ -31,11 +35,43 @@ Say = Callable[[str, float], None]
 """Told what is being done, and what share of the time is gone."""
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """How the input is read, and what is asked of the model besides its rows. format: a key of FORMATS; None for what
+    the files' names tell. params: a JSON object."""
+
+    format: str | None = None
+    options: CsvOptions = CsvOptions()
+    proba: bool = False
+    params: str = "{}"
+
+    @property
+    def flags(self) -> list[str]:
+        """How a job is told of it; nothing of what is so anyway."""
+        options, usual = self.options, CsvOptions()
+        told = {
+            "content-type": self.format,
+            "params": None if self.params == "{}" else self.params,
+            "null-values": None if options.rules.nulls == NULLS else _words(options.rules.nulls[1:]),
+            "encoding": None if options.encoding == usual.encoding else options.encoding,
+            "decimal": None if options.rules.decimal == usual.rules.decimal else options.rules.decimal,
+            "delimiter": options.delimiter,
+            "columns": _words(options.columns) if options.columns else None,
+        }
+        flags = [f"--{name}={value}" for name, value in told.items() if value is not None]
+        return flags + ["--proba"] * self.proba + ["--no-header"] * (options.columns == ())
+
+    @property
+    def target(self) -> str:
+        """Where a server is asked for it."""
+        return "/invocations?proba=true" if self.proba else "/invocations"
+
+
 @dataclass(frozen=True)
 class Asked:
     """uri … cast: the model, as every command takes it. input: a file, a folder or a pattern of files. slo_p99: seconds
     within which 99 % of answers are to come; None to derive it. budget: seconds for everything. workers: processes of
-    the server. command: what a person says to have the same again."""
+    the server. command: what a person says to have the same again. reading: besides the model, what both ways are
+    told."""
 
     uri: str
     input: str
@@ -49,6 +85,7 @@ class Asked:
     seed: int = 1
     workers: int = 1
     command: str = ""
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def read_as(self) -> str:
@@ -71,6 +108,7 @@ class Model(msgspec.Struct, frozen=True):
     schema: str | None
     cast: dict[str, str]
     environment: dict[str, str]
+    reading: Reading = Reading()
 
     @property
     def flags(self) -> list[str]:
@@ -95,4 +133,12 @@ def settled(asked: Asked, found: Found, state: str) -> Model:
         asked.schema,
         dict(asked.cast),
         environment,
+        asked.reading,
     )
+
+
+def _words(words: tuple[str, ...]) -> str:
+    """With commas between them, as options take them."""
+    told = io.StringIO()
+    csv.writer(told, lineterminator="").writerow(words)
+    return told.getvalue()

@@ -1,6 +1,7 @@
 """The user's input made as long as a trial needs it: the same files over and over, or the beginning of them. What a job
 makes of it is what it would make of a longer input of the same kind, so it comes in as many blocks, for all cores."""
 
+import codecs
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ import pyarrow as pa
 
 from foretell import machine
 from foretell.compare.sample import Sample
-from foretell.tables import formats
+from foretell.errors import InputUnreadable
 from foretell.tables.compression import packed, split
 from foretell.tables.csv_records import Records
 from foretell.tables.files import BLOCK, open_input
-from foretell.tables.formats import ARROW, ARROW_STREAM, CSV, JSON, PARQUET
-from foretell.tables.text import Cut
+from foretell.tables.formats import ARROW_STREAM, CSV, JSON, PARQUET, Format
+from foretell.tables.text import Cut, Text
 
 _BLOCKS_A_CORE = 4
 _SEVERAL = 2 * BLOCK
@@ -22,7 +23,6 @@ _UNIT = 64 << 20
 _LARGEST = 512 << 20
 _MOST_FILES = 10_000
 _NEAR = 1.5
-_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def of_rows(sample: Sample, given: str, rows: int, folder: Path) -> Looped:
     if sample.rows / _NEAR <= rows < sample.rows * _NEAR:
         return Looped(given, sample.rows)
     folder.mkdir()
-    fmt = formats.by_suffix(sample.paths[0], "input")
+    fmt = sample.format
     if rows == 1 and fmt is JSON:
-        (folder / "00000.json").write_bytes(sample.requests[0])
+        (folder / "00000.json").write_bytes(_encoded(sample.requests[0], sample.encoding))
         return Looped(str(folder), 1)
     size = sample.rows * sample.row_bytes
     few = len(sample.paths) > 1 and rows < sample.rows
@@ -50,7 +50,7 @@ def of_rows(sample: Sample, given: str, rows: int, folder: Path) -> Looped:
         return _linked(sample, rows, folder, round(share))
     most = (_UNIT if rows > sample.rows else _LARGEST) / sample.row_bytes
     wanted = max(1, round(min(rows, most)))
-    made = _texts(sample, wanted, folder, csv=fmt is CSV) if fmt.text else _tables(sample, wanted, folder)
+    made = _texts(sample, wanted, folder) if fmt.text else _tables(sample, wanted, folder)
     for loop in range(1, round(min(rows / wanted, _MOST_FILES / len(made)))):
         for file in made:
             (folder / f"{loop:05}-{file.name}").symlink_to(file)
@@ -68,28 +68,47 @@ def _linked(sample: Sample, rows: int, folder: Path, files: int | None = None) -
     return Looped(str(folder), sample.rows * share * loops)
 
 
-def _texts(sample: Sample, rows: int, folder: Path, *, csv: bool) -> list[Path]:
-    """Files of whole records, each with the header."""
+def _texts(sample: Sample, rows: int, folder: Path) -> list[Path]:
+    """Files of whole records, each with the header, if there is one."""
     path = sample.paths[0]
     need = round(rows * sample.row_bytes) if rows < sample.rows else _LARGEST
-    records = Records(sample.delimiter) if csv else None
+    records = Records(sample.delimiter) if sample.format is CSV else None
     first, last = (_first_line, _last_line) if records is None else (records.first, records.last)
     with open_input(path) as source:
-        text = bytearray()
-        while (missing := sample.head + need - len(text)) > 0 and (data := source.read1(missing)):
-            text += data
-        while not last(bytes(text[sample.head :])) and (data := source.read1(_PIECE)):
-            text += data
-    if len(text) < sample.head + need and not text.endswith(b"\n"):
-        text += b"\n"
-    header, body = bytes(text[: sample.head]), bytes(text[sample.head :])
-    body = body[: first(body) if rows == 1 else last(body)]
+        text = Text(source, sample.encoding)
+        header = _header(text, sample.head)
+        read = bytearray()
+        for block in text.blocks(last):
+            read += block.data
+            if len(read) >= need:
+                break
+    body = bytes(read).lstrip(b"\r\n")
+    body = body[: (0 if rows == 1 else last(body[:need])) or first(body)]
     body *= max(1, round(rows * sample.row_bytes / len(body)))
     codec, files = split(path)[1], list[Path]()
     for part in _parts(body, last, 1 if rows == 1 else _files(len(body))):
         files.append(folder / f"{len(files):05}{_ending(path)}")
-        files[-1].write_bytes(packed(header + part, codec) if codec else header + part)
+        data = _encoded(header + part, sample.encoding)
+        files[-1].write_bytes(packed(data, codec) if codec else data)
     return files
+
+
+def _header(text: Text, end: int) -> bytes:
+    """What comes before the first record. end: where that begins."""
+    text.peek()
+    size = end - text.at
+    block = text.record(lambda data: size if len(data) >= size else 0) if size > 0 else None
+    return b"" if block is None else block.data
+
+
+def _encoded(text: bytes, encoding: str) -> bytes:
+    """UTF-8 as the input is written; a mark of the encoding is put before each file of its own."""
+    if codecs.lookup(encoding).name == "utf-8":
+        return text
+    try:
+        return text.decode().encode(encoding)
+    except UnicodeError as error:
+        raise InputUnreadable(f"what was read as {encoding} cannot be written so again: {error}") from error
 
 
 def _parts(body: bytes, last: Cut, count: int) -> list[bytes]:
@@ -112,20 +131,20 @@ def _last_line(data: bytes) -> int:
 
 def _tables(sample: Sample, rows: int, folder: Path) -> list[Path]:
     path = sample.paths[0]
-    table = _table(path, min(rows, sample.rows))
+    table = _table(path, sample.format, min(rows, sample.rows))
     table = pa.concat_tables([table] * max(1, round(rows / table.num_rows)))
     count = min(_files(round(table.num_rows * sample.row_bytes)), table.num_rows)
     edges = [table.num_rows * at // count for at in range(count + 1)]
     files = []
     for at, (start, stop) in enumerate(itertools.pairwise(edges)):
         files.append(folder / f"{at:05}{_ending(path)}")
-        _write(table.slice(start, stop - start), files[-1])
+        _write(table.slice(start, stop - start), sample.format, files[-1])
     return files
 
 
-def _table(path: str, rows: int) -> pa.Table:
+def _table(path: str, fmt: Format, rows: int) -> pa.Table:
     """The first rows of a file."""
-    if formats.by_suffix(path, "input") is PARQUET:
+    if fmt is PARQUET:
         import pyarrow.parquet as pq
 
         opened = pq.ParquetFile(path)
@@ -145,14 +164,13 @@ def _table(path: str, rows: int) -> pa.Table:
     return pa.Table.from_batches(taken, schema).slice(0, rows)
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    fmt = formats.by_suffix(str(path), "input")
+def _write(table: pa.Table, fmt: Format, path: Path) -> None:
     if fmt is PARQUET:
         import pyarrow.parquet as pq
 
         pq.write_table(table, path)
         return
-    opener = {ARROW: pa.ipc.new_file, ARROW_STREAM: pa.ipc.new_stream}[fmt]
+    opener = pa.ipc.new_stream if fmt is ARROW_STREAM else pa.ipc.new_file
     with opener(str(path), table.schema) as writer:
         writer.write_table(table)
 

@@ -4,6 +4,8 @@ Every trial runs the real commands as processes. What is short of time is left o
 """
 
 import contextlib
+import math
+import shlex
 import shutil
 import signal
 import tempfile
@@ -93,7 +95,7 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         except OutOfTime as error:
             raise UsageError(
                 f"{asked.budget:g} s are too short to compare: {error.message}",
-                f"Give it more: --budget {max(2 * asked.budget, 2 * _STARTS * start):.0f}s",
+                f"Give it more: --budget {math.ceil(max(2 * asked.budget, 2 * _STARTS * start))}s",
             ) from error
     resolved = found.resolved
     return Measured(
@@ -116,7 +118,8 @@ def measure(asked: Asked, say: Say = lambda what, share: None) -> Measured:
         single=single,
         server=server,
         parity=same,
-        notes=_notes(asked, batch, server, before, clock),
+        notes=_notes(asked, sample, batch, server, before, clock),
+        asked=shlex.join(asked.reading.flags),
     )
 
 
@@ -183,8 +186,12 @@ def _check(server: Served, sample: Sample) -> None:
         raise ForetellError(f"the server refuses the input's first row, which a job predicts: HTTP {status}: {told}")
 
 
-def _notes(asked: Asked, batch: Offline, server: Server, before: tuple[float, float], clock: Clock) -> list[str]:
+def _notes(
+    asked: Asked, sample: Sample, batch: Offline, server: Server, before: tuple[float, float], clock: Clock
+) -> list[str]:
     notes = []
+    if asked.reading.options.delimiter is None and sample.delimiter not in ("", ","):
+        notes.append(f"The input was read with {sample.delimiter!r} as its delimiter.")
     if len(batch.windows) < PASSES:
         notes.append(f"Batch was measured in {len(batch.windows)} of {PASSES} passes, as the time was short.")
     elif not batch.stable:

@@ -147,7 +147,8 @@ class Parity(msgspec.Struct, frozen=True):
 
 class Measured(msgspec.Struct, frozen=True):
     """One comparison. input: its name; input_rows: how many rows it has, estimated where only its beginning was read.
-    command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each."""
+    command: what makes it again. at: UTC, ISO. notes: what a reader must know of how it was measured, a line each.
+    asked: how the input was read, and what was asked of the model besides, as options."""
 
     model: Model
     machine: Machine
@@ -162,3 +163,4 @@ class Measured(msgspec.Struct, frozen=True):
     server: Server
     parity: Parity
     notes: list[str] = []
+    asked: str = ""

@@ -1,5 +1,7 @@
 """The offline trial: the real job, as a process, on the user's input made long enough; each pass of it is a window."""
 
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -13,8 +15,9 @@ from foretell.compare.looped import Looped, of_rows
 from foretell.compare.measured import Offline
 from foretell.compare.quantiles import stable
 from foretell.compare.sample import Sample
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, InputError
 from foretell.job.report import decoded
+from foretell.tables.compression import SUFFIXES
 
 PASSES = 3
 _WORK = 0.5
@@ -63,7 +66,7 @@ class Jobs:
         folder = self._folder / f"input-{self._count}"
         looped = of_rows(self._sample, self._given, rows, folder)
         try:
-            return self._run(looped, self._folder / f"output{_suffix(self._sample.paths[0])}")
+            return self._run(looped, self._folder / f"output{_suffix(self._sample)}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -79,10 +82,12 @@ class Jobs:
 
     def _run(self, looped: Looped, output: Path, *options: str, keep: bool = False) -> Pass:
         told = self._folder / "report.json"
-        command = ["models", "predict", *self._model.flags, "-i", looped.path, "-o", str(output), "--resume", "never"]
-        command += ["--report", str(told), "--no-hashes", *options]
+        command = ["models", "predict", *self._model.flags, *self._model.reading.flags]
+        named = ["-i", looped.path, "-o", str(output), "--resume", "never", "--report", str(told), "--no-hashes"]
         try:
-            ended = ran(command, self._model.environment, self._end)
+            ended = ran([*command, *named, *options], self._model.environment, self._end)
+        except InputError as error:
+            raise self._of_input(error, command) from error
         finally:
             if not keep:
                 output.unlink(missing_ok=True)
@@ -94,6 +99,20 @@ class Jobs:
         stages = {"reading": times.reading, "predicting": times.predicting, "writing": times.writing}
         peak = max(report.memory.peak, ended.peak)
         return Pass(report.counts.rows, seconds, max(0.0, ended.seconds - seconds), peak, ended, stages)
+
+    def _of_input(self, error: InputError, command: list[str]) -> InputError:
+        """What is wrong with the input, said of the user's own and not of a copy. A line is not: it is the copy's."""
+        copy = re.compile(rf"{re.escape(str(self._folder))}/[^,:]*(, line \d+)?")
+
+        def named(text: str) -> str:
+            return copy.sub(lambda _: self._given, text)
+
+        found = type(error)(named(error.message), error.hint)
+        found.details = tuple(map(named, error.details))
+        if copy.search(error.message):
+            where = shlex.join(["foretell", *command, "-i", self._given, "-o", f"OUT{self._sample.suffix}"])
+            found.hint = f"Only good rows can be compared; which are bad tells: {where} --on-error reject"
+        return found
 
 
 def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
@@ -174,6 +193,7 @@ def _fixed(passes: list[Pass], shorter: list[Pass], of: Callable[[Pass], float])
     return min(max(0.0, found), min(map(of, passes)) * _MOST_FIXED)
 
 
-def _suffix(path: str) -> str:
-    name = Path(path)
-    return "".join(name.suffixes[-2:]) if name.suffix in (".gz", ".zst") else name.suffix
+def _suffix(sample: Sample) -> str:
+    """An output's: its format and how it is packed are the input's."""
+    packed = Path(sample.paths[0]).suffix
+    return sample.suffix + (packed if packed in SUFFIXES else "")

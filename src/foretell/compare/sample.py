@@ -2,6 +2,7 @@
 to what is measured."""
 
 import base64
+import json
 import os
 import sys
 import time
@@ -13,16 +14,18 @@ import msgspec
 
 from foretell import predictor
 from foretell.batch import Batch, Call, plain
-from foretell.compare.asked import Model
+from foretell.compare.asked import Model, Reading
 from foretell.compare.child import ran
 from foretell.errors import ForetellError, InputUnreadable, UsageError
-from foretell.job.inputs import expand
+from foretell.job.inputs import expand, format_of
+from foretell.strict_json import strict_json
 from foretell.tables import formats
 from foretell.tables.arrow_rows import TableBlock
 from foretell.tables.csv_header import CsvOptions
-from foretell.tables.files import STDIN, open_input
+from foretell.tables.files import STDIN, Source, open_input
 from foretell.tables.formats import JSON, PARQUET, Format, Reader
 from foretell.tables.kept import NONE
+from foretell.tables.text import Text
 
 ENOUGH = 1000
 _MOST = 4096
@@ -34,7 +37,8 @@ class Sample(msgspec.Struct, frozen=True):
 
     paths: the input's files. rows: that it has, or about so many. row_bytes: of each. head: where a text's first record
     begins, in bytes unpacked, as row_bytes are then too; of other formats they are bytes as stored. delimiter: of CSV.
-    row_s: seconds that the model takes for a row, roughly, among a few.
+    row_s: seconds that the model takes for a row, roughly, among a few. suffix: of a file of the input's format.
+    encoding: of its text.
     """
 
     requests: list[bytes]
@@ -46,6 +50,12 @@ class Sample(msgspec.Struct, frozen=True):
     head: int
     delimiter: str
     row_s: float
+    suffix: str = ".csv"
+    encoding: str = "utf-8"
+
+    @property
+    def format(self) -> Format:
+        return formats.by_suffix(f"rows{self.suffix}", "input")
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -73,15 +83,23 @@ def _obey(order: _Order) -> None:
     if not opened.rowwise:
         wants = f"{found.resolved.label} takes exactly {opened.signature.rows} rows at a time"
         raise UsageError(wants, "A comparison asks for a row at a time")
-    Path(order.told).write_bytes(msgspec.msgpack.encode(_sample(order.input, opened)))
+    Path(order.told).write_bytes(msgspec.msgpack.encode(_sample(order.input, opened, model.reading)))
 
 
-def _sample(given: str, opened: predictor.Predictor) -> Sample:
-    paths = expand(given)
-    fmt = formats.by_suffix(paths[0], "input")
+def _sample(given: str, opened: predictor.Predictor, reading: Reading = Reading()) -> Sample:  # noqa: B008
+    paths, options = expand(given), reading.options
+    fmt = format_of(paths, reading.format)
+    asked = strict_json(reading.params.encode())
+    call = Call(reading.proba, opened.signature.call_params(asked))
     with open_input(paths[0]) as source:
-        unpacked = len(source.peek()) / max(source.position, 1)
-        reader = formats.reader(fmt, source, opened.decoder, NONE, CsvOptions())
+        start = source.peek()
+        if fmt.text:
+            start = Text(Source.of(start, source.name), options.encoding).peek()
+        unpacked = len(start) / max(source.position, 1)
+        reader = formats.reader(fmt, source, opened.decoder, NONE, options)
+        if own := getattr(reader, "params", {}):
+            asked = asked | own
+            call = Call(reading.proba, opened.signature.call_params(asked))
         blocks = reader.blocks()
         pieces, batches = _first(reader, blocks)
         rows = sum(batch.rows for batch in batches)
@@ -97,7 +115,7 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
             head, count = 0, round(whole * size / Path(paths[0]).stat().st_size)
             row_bytes = size / count
     return Sample(
-        [request for batch in batches for request in _requests(batch)][:_MOST],
+        [request for batch in batches for request in _requests(batch, asked)][:_MOST],
         opened.flavour,
         opened.engine.name,
         paths,
@@ -105,13 +123,14 @@ def _sample(given: str, opened: predictor.Predictor) -> Sample:
         row_bytes,
         head,
         getattr(reader, "options", CsvOptions()).delimiter or "",
-        _row_s(opened, batches[0]),
+        _row_s(opened, batches[0], call),
+        fmt.suffixes[0],
+        options.encoding,
     )
 
 
-def _row_s(opened: predictor.Predictor, batch: Batch) -> float:
+def _row_s(opened: predictor.Predictor, batch: Batch, call: Call) -> float:
     """The first call is only to warm up, if it is not all too slow."""
-    call = Call(False, opened.signature.call_params({}))
     for rows in (1, _FEW):
         began = time.perf_counter()
         answered = len(opened.predict(batch[:rows], call))
@@ -143,10 +162,11 @@ def _rows_of(fmt: Format, read: int, blocks: Iterator[Any], path: str) -> int:
     return read + sum(int(block.rows.batch.rows if fmt is JSON else block.batch.num_rows) for block in blocks)
 
 
-def _requests(batch: Batch) -> list[bytes]:
+def _requests(batch: Batch, params: dict[str, Any]) -> list[bytes]:
     """Bodies of a row each."""
     columns = [_values(column) for column in batch.columns]
-    return [msgspec.json.encode({"data": [row]}) for row in zip(*columns, strict=True)]
+    more = {"params": msgspec.Raw(json.dumps(params).encode())} if params else {}
+    return [msgspec.json.encode({"data": [row], **more}) for row in zip(*columns, strict=True)]
 
 
 def _values(column: Any) -> list[Any]:

@@ -20,10 +20,12 @@ _PATIENCE = 30.0
 
 
 class Served:
-    """A server that is ready. ready_s: seconds from its start until then. idle: resident bytes that it held then."""
+    """A server that is ready. ready_s: seconds from its start until then. target: of requests for predictions. idle:
+    resident bytes that it held then."""
 
-    def __init__(self, child: Child, port: int, ready_s: float) -> None:
+    def __init__(self, child: Child, port: int, ready_s: float, target: str) -> None:
         self.port = port
+        self.target = target
         self.ready_s = ready_s
         self._child = child
         self.idle = self._peak = resident(child.process.pid)
@@ -41,11 +43,13 @@ class Served:
         """Most resident bytes that its processes held, seen so far."""
         return self._peak
 
-    def ask(self, body: bytes, path: str = "/invocations") -> tuple[int, bytes]:
+    def ask(self, body: bytes, path: str | None = None) -> tuple[int, bytes]:
         """One request on a connection of its own: the status, and the answer's body. Raises ForetellError."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE)
         with contextlib.closing(connection), self._heard():
-            connection.request("POST" if body else "GET", path, body or None, {"Content-Type": "application/json"})
+            connection.request(
+                "POST" if body else "GET", path or self.target, body or None, {"Content-Type": "application/json"}
+            )
             answer = connection.getresponse()
             return answer.status, answer.read()
 
@@ -60,7 +64,7 @@ class Served:
             for body in bodies:
                 if time.perf_counter() > until:
                     return
-                connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+                connection.request("POST", self.target, body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 yield answer.status, answer.read()
 
@@ -98,7 +102,7 @@ def served(model: Model, workers: int, until: float) -> Iterator[Served]:
     command = ["models", "serve", *model.flags, "-h", HOST, "-p", "0", "-w", str(workers), "--access-log", "none"]
     with Child(command, model.environment) as child:
         port = _port(child, until)
-        server = Served(child, port, time.perf_counter() - child.started)
+        server = Served(child, port, time.perf_counter() - child.started, model.reading.target)
         try:
             yield server
         finally:

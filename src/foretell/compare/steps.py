@@ -36,7 +36,7 @@ class Loading:
         self._generator = generator
         self._server = server
         self._bodies = bodies
-        self._requests = [_request(server.port, body) for body in bodies]
+        self._requests = [_request(server.port, server.target, body) for body in bodies]
         self._random = np.random.default_rng(seed)
         self.connections = _CONNECTIONS
 
@@ -128,6 +128,6 @@ class Loading:
         return quantiles(latency[heard], self._random)
 
 
-def _request(port: int, body: bytes) -> bytes:
-    head = f"POST /invocations HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
+def _request(port: int, target: str, body: bytes) -> bytes:
+    head = f"POST {target} HTTP/1.1\r\nHost: {HOST}:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foretell.errors import FormWrong, InputUnreadable
+from foretell.errors import FormatUnknown, FormWrong, InputUnreadable
 from foretell.job.digests import Digests, Followed
 from foretell.job.pins import identity
 from foretell.job.report import FileTold
 from foretell.signature import listed
+from foretell.tables import formats
 from foretell.tables.files import Source, open_input
-from foretell.tables.formats import Reader
+from foretell.tables.formats import Format, Reader
 from foretell.tables.text import Block, Position
 
 Opener = Callable[[Source, Reader[Any] | None], Reader[Any]]
@@ -51,6 +52,21 @@ def expand(given: str) -> list[str]:
     if not found:
         raise InputUnreadable(f"{given} {missing}")
     return found
+
+
+def format_of(paths: Sequence[str], said: str | None = None) -> Format:
+    """The files' format: as it is said, a key of FORMATS, else by their names. Raises InputUnreadable."""
+    if said is not None:
+        return formats.FORMATS[said]
+    try:
+        found = [formats.by_suffix(path, "input") for path in paths]
+    except FormatUnknown as error:
+        raise InputUnreadable(error.message, f"{error.hint}; or say it: -t csv") from error
+    if other := next((path for path, fmt in zip(paths, found, strict=True) if fmt.name != found[0].name), None):
+        raise InputUnreadable(
+            f"{paths[0]} and {other} are of two formats", "Give files of one format: -i 'folder/*.csv'"
+        )
+    return found[0]
 
 
 class Inputs:

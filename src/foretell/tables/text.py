@@ -60,7 +60,7 @@ class Text:
         self._rest = b""
         self._first = True
         self._ended = False
-        self._decode = _decoder(encoding)
+        self._decode = decoder(encoding)
         self._mac = False
 
     @staticmethod
@@ -71,6 +71,11 @@ class Text:
     def stored(self) -> bool:
         """Whether its bytes are the input's own, each in its place."""
         return self._decode is _as_it_is and not self._mac and self._source.direct
+
+    @property
+    def at(self) -> int:
+        """How many bytes of text, as UTF-8, come before what comes next; a mark of the encoding is some of them."""
+        return self._at
 
     def peek(self) -> bytes:
         """What comes next, at least a few bytes of it if there are any."""
@@ -213,8 +218,8 @@ def _as_it_is(data: bytes, final: bool) -> bytes:
     return data
 
 
-def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
-    """From the input's encoding to UTF-8; UTF-8 itself passes as it is."""
+def decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
+    """From the input's encoding to UTF-8; UTF-8 itself passes as it is. Raises UsageError."""
     try:
         codec = codecs.lookup(encoding)
     except LookupError:
@@ -225,5 +230,5 @@ def _decoder(encoding: str) -> Callable[[bytes, bool], bytes]:
         raise UsageError(f"--encoding {encoding}: not an encoding of text", "For example: utf-8, cp1252, utf-16")
     if codec.name == "utf-8":
         return _as_it_is
-    decoder = codec.incrementaldecoder()
-    return lambda data, final: decoder.decode(data, final).encode()
+    made = codec.incrementaldecoder()
+    return lambda data, final: made.decode(data, final).encode()
