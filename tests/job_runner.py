@@ -22,8 +22,11 @@ import numpy  # noqa: F401
 import onnxruntime  # noqa: F401
 import pyarrow.csv
 import pyarrow.parquet  # noqa: F401
+import yaml.cyaml  # noqa: F401
 
-import foretell.cli.predict  # noqa: F401
+import foretell.cli.models
+import foretell.cli.predict
+import foretell.models.onnx  # noqa: F401
 from foretell.cli import destination
 from foretell.cli.main import main
 from foretell.job import job as jobs
