@@ -19,6 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from conftest import HERE, PATIENCE, Server, model_path, serving
 from foretell import predictor
+from foretell.batch import Call
 from foretell.errors import FormWrong, InputError
 from foretell.rows import RowDecoder
 from foretell.serve import keys
@@ -173,6 +174,20 @@ def _read(signature: Signature, body: Any) -> bool:
     except InputError:
         return False
     return True
+
+
+def test_params_may_ask_for_answers_of_another_form(models: Path) -> None:
+    """What a model answers without params does not bind it with them."""
+    served = service(model_path(models, "params"))
+    schema = described(model_path(models, "params"))["components"]["schemas"]["Predictions"]["properties"][
+        "predictions"
+    ]
+    usual = served.predictor.signature.call_params({})
+    wide = served.predictor.signature.call_params({"return_std": True})
+    for params, kind in ((usual, float), (wide, dict)):
+        answers = served.predictor.rehearse(Call(False, params)).to_list()
+        assert isinstance(answers[0], kind)
+        assert valid({"components": {}}, schema, answers)
 
 
 def test_several_models_have_their_own_schemas(models: Path) -> None:

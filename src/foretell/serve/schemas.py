@@ -58,6 +58,8 @@ class Schemas:
     def predictions(self, samples: list[Answers]) -> Schema:
         """A JSON answer. samples: what the model answered, without and with probabilities; as far as is known."""
         rows = [_row_of(sample) for sample in samples] or [{}]
+        if self._signature.params:
+            rows.append({"description": "Of another form, where params ask for one."})
         items = rows[0] if len(rows) == 1 else {"anyOf": rows}
         fields = {"predictions": {"type": "array", "items": items, "description": "One for each row, in order."}}
         answer = {"type": "object", "required": ["predictions"], "properties": fields}
