@@ -58,7 +58,7 @@ class Unguarded(HttpToolsProtocol):
     def on_body(self, body):
         self.parts.append(body)
     def on_message_complete(self):
-        waiting.append((self.transport, decoder.read(b"".join(self.parts), wish).batch))
+        waiting.append((self.transport, decoder.read(b"".join(self.parts), wish)[0]))
         if len(waiting) == 1:
             self.loop.call_soon(turn)
 async def app(scope, receive, send):
