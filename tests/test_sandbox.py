@@ -292,9 +292,10 @@ def test_nothing_is_left_running(last: str, code: int) -> None:
 
 
 CALLER = """
-import sys
+import signal, sys
 from pathlib import Path
 from foretell.sandbox import command as sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background leaves ignored
 code = "import ctypes, os; ctypes.CDLL(None).prctl(1, 0, 0, 0, 0); file = open('fifo', 'w'); file.write('x'); "
 code += "file.flush(); os.read(os.pipe()[0], 1)"
 sandbox.run([sys.executable, "-c", code], readable=[], writable=Path(), environment={}, seconds=600, memory=1 << 30)
