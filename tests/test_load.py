@@ -141,6 +141,18 @@ def test_large_requests_arrive_whole(generator: Generator, server: Answering) ->
     assert 20 == server.asked["ok"]
 
 
+def test_connections_may_all_be_there_from_the_start(generator: Generator, server: Answering) -> None:
+    """In the time to settle they are opened and accepted, before the clock starts; one that fails is opened when it is
+    needed."""
+    load = every(["ok"] * 3, gap=0.05, connections=9, settle=0.1)
+    sent = generator.run(HOST, server.port, load)
+    assert [200] * 3 == statuses(sent)
+    assert 9 == sent.opened == server.connections
+    assert sent.seconds < 0.2
+    assert [UNCONNECTED] * 3 == statuses(generator.run(HOST, free_port(), load))
+    assert [] == statuses(generator.run(HOST, server.port, replace(load, due=np.empty(0))))
+
+
 def test_patience_ends(generator: Generator, server: Answering) -> None:
     """A request without an answer is given up in its time, and so is one that never found a connection."""
     sent = generator.run(HOST, server.port, every(["silent", "ok"], connections=1, patience=0.1))

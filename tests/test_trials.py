@@ -85,6 +85,17 @@ def test_a_bound_that_no_answer_keeps(generator: Generator) -> None:
     assert not any(step.within for step in search.steps)
 
 
+def test_a_rate_at_which_ever_more_wait_is_not_kept(generator: Generator) -> None:
+    """Though all are answered within a generous bound, for as long as it is tried."""
+    kept = {}
+    for rate in (30, 80):
+        with answering(0.02) as server:
+            step = loading(generator, server).step(rate, 0.1, 2.0, Aim(LONG, 0.9), to_its_end=True)
+        assert step.failed == 0 and step.latency.p90 is not None and step.latency.p90 < 2
+        kept[rate] = step.within
+    assert kept == {30: True, 80: False}
+
+
 def test_quantiles_of_few_requests_are_not_told(generator: Generator) -> None:
     """A hundred requests tell p95, and no p99; nor do they show that a bound on p99 is kept."""
     with answering() as server:

@@ -32,6 +32,7 @@
 enum { UNANSWERED = 0, LATE = -1, UNCONNECTED = -2, CUT = -3, GARBLED = -4 };
 enum { EVENTS = 64, BURST = 64, PIECE = 1 << 16, LOST_CAUSE = 100 };
 #define SECOND 1000000000LL
+#define MILLISECOND (SECOND / 1000)
 #define SPIN 20000            /* ns before a request is due in which it is awaited awake: a timer may come that late */
 #define SIGNALS (SECOND / 10) /* how often Python is asked for signals */
 
@@ -58,7 +59,7 @@ typedef struct {
     int32_t *status;
     Py_ssize_t count, order;                         /* requests at most; length of which, gone through again and again */
     int open, most;                                  /* open loop; connections at most */
-    int64_t sending, patience, end, bound, allowed;  /* ns, and how many may be beyond bound before it gives up */
+    int64_t settle, sending, patience, end, bound, allowed; /* ns, and how many may be beyond bound before it gives up */
     Py_ssize_t first;                                /* requests from here on count for that */
     int poll, timer;
     int64_t start, woke, armed;
@@ -292,7 +293,10 @@ static void attend(Load *load, Line *line, uint32_t events)
         int error = 0;
         socklen_t size = sizeof error;
         if (getsockopt(line->fd, SOL_SOCKET, SO_ERROR, &error, &size) || error) {
-            finish(load, line, UNCONNECTED, 0);
+            if (line->busy)
+                finish(load, line, UNCONNECTED, 0);
+            else
+                hang_up(line);
             return;
         }
         line->connected = 1;
@@ -322,6 +326,30 @@ static int64_t next_time(const Load *load, int64_t signals)
     if (load->oldest && load->due[load->oldest->at] + load->patience < next)
         next = load->due[load->oldest->at] + load->patience;
     return next;
+}
+
+/* Opens every connection and lets the server take them up, which it does slowly once its model runs. One that does not
+ * come in time is opened when it is needed. */
+static void connect_all(Load *load)
+{
+    struct epoll_event events[EVENTS];
+    int64_t left;
+    for (; load->used < load->most; load->used++) {
+        load->lines[load->used].fd = -1;
+        dial(load, &load->lines[load->used]);
+    }
+    while ((left = load->settle - elapsed(load)) > 0) {
+        const int count = epoll_wait(load->poll, events, EVENTS, (int)(left / MILLISECOND) + 1);
+        for (int k = 0; k < count; k++)
+            attend(load, events[k].data.ptr, events[k].events);
+    }
+    for (int connected = 0; connected < 2; connected++) /* those that are come to lie on top */
+        for (int k = 0; k < load->used; k++)
+            if (load->lines[k].connected == connected) {
+                if (!connected)
+                    hang_up(&load->lines[k]);
+                push_idle(load, &load->lines[k]);
+            }
 }
 
 static void wait_for_events(Load *load, int64_t next)
@@ -471,7 +499,7 @@ static int fitted(Load *load)
 }
 
 PyDoc_STRVAR(run_doc,
-             "run(address, port, open, connections, sending, patience, end, bound, allowed, first, requests, ends, "
+             "run(address, port, open, connections, settle, sending, patience, end, bound, allowed, first, requests, ends, "
              "which, due, latency, service, lag, status) -> (begun, opened, waited, elapsed, cpu)\n\n"
              "Times are ns. Raises ValueError for arrays that do not fit, OSError, and what signal handlers raise.");
 
@@ -481,9 +509,9 @@ static PyObject *run(PyObject *self, PyObject *args)
     const char *address;
     int port;
     PyObject *from[BUFFERS], *answer = NULL;
-    if (!PyArg_ParseTuple(args, "sipiLLLLLnOOOOOOOO", &address, &port, &load.open, &load.most, &load.sending,
-                          &load.patience, &load.end, &load.bound, &load.allowed, &load.first, &from[0], &from[1],
-                          &from[2], &from[3], &from[4], &from[5], &from[6], &from[7]))
+    if (!PyArg_ParseTuple(args, "sipiLLLLLLnOOOOOOOO", &address, &port, &load.open, &load.most, &load.settle,
+                          &load.sending, &load.patience, &load.end, &load.bound, &load.allowed, &load.first, &from[0],
+                          &from[1], &from[2], &from[3], &from[4], &from[5], &from[6], &from[7]))
         return NULL;
     int good = resolved(&load, address, port);
     for (int k = 0; good && k < BUFFERS; k++) {
@@ -494,6 +522,10 @@ static PyObject *run(PyObject *self, PyObject *args)
         const int64_t cpu = clock_now(CLOCK_THREAD_CPUTIME_ID);
         int done = 0, failed = 0;
         load.start = clock_now(CLOCK_MONOTONIC);
+        if (load.settle > 0) {
+            connect_all(&load);
+            load.start = clock_now(CLOCK_MONOTONIC);
+        }
         while (!done && !failed) {
             Py_BEGIN_ALLOW_THREADS
             done = run_on(&load);

@@ -114,8 +114,11 @@ def tail(latency: Quantiles, quantile: float) -> float | None:
 
 
 def steps(measured: Measured) -> list[Step]:
-    """Every step under open-loop load, the slowest rate first."""
-    return sorted([*measured.server.curve, *measured.server.search], key=lambda step: step.asked)
+    """Every step under open-loop load, the slowest rate first. A rate that was missed once and kept later counts as
+    kept."""
+    server = measured.server
+    searched = [step for step in server.search if step.within or step.asked > server.capacity]
+    return sorted([*server.curve, *searched], key=lambda step: step.asked)
 
 
 def jobs(

@@ -30,6 +30,7 @@ _SPARE_FILES = 64
 _NS = 1_000_000_000
 _NEVER = 2**62
 _SIZE = struct.Struct("<q")
+_TOLD = ("connections", "settle", "sending", "patience", "end", "bound", "allowed", "first")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Load:
 
     requests: whole ones, heads too. which: of them is sent as the first, the second, …; gone through again and again.
     due: seconds from the start at which each is due, in order (open loop); None for a closed loop, in which each of the
-    connections asks as soon as it is answered. connections: at most; in an open loop they are opened as they are
-    needed, and a request that finds every one busy waits, which counts. seconds: after that no request is begun.
+    connections asks as soon as it is answered. connections: at most; they are opened as they are needed, and a request
+    that finds every one busy waits, which counts. settle: seconds before the start in which they are all opened, and
+    the server takes them up; 0 for none. seconds: after that no request is begun.
     patience: seconds from when it was due after which a request is given up. grace: seconds after the last one is begun
     for which answers are awaited. count: most requests of a closed loop.
 
@@ -52,6 +54,7 @@ class Load:
     seconds: float
     due: NDArray[np.float64] | None = None
     connections: int = CONNECTIONS
+    settle: float = 0.0
     patience: float = 10.0
     grace: float = 10.0
     count: int = 1 << 20
@@ -155,6 +158,7 @@ def _told(address: str, port: int, load: Load) -> dict[str, Any]:
         "due": due,
         "count": load.count if due is None else len(due) // 8,
         "connections": min(load.connections, files),
+        "settle": int(load.settle * _NS),
         "sending": int(load.seconds * _NS),
         "patience": int(load.patience * _NS),
         "end": int((load.seconds + load.grace) * _NS),
@@ -198,7 +202,7 @@ def _run(told: dict[str, Any]) -> dict[str, Any]:
             told["address"],
             told["port"],
             told["due"] is not None,
-            *(told[name] for name in ("connections", "sending", "patience", "end", "bound", "allowed", "first")),
+            *(told[name] for name in _TOLD),
             *(told[name] for name in ("requests", "ends", "which")),
             *times.values(),
             status,

@@ -86,8 +86,8 @@ class Step(msgspec.Struct, frozen=True):
 
     asked, done: the rate that was due, and that was answered with 200. lag: by how much the generator itself was late,
     its p99 in seconds. limited: whether that, not the server, made the figures. within: whether p99 kept the SLO (by
-    early stopping; failed requests count as late, the generator's own lag does not count). cpu_s: of the server a
-    second.
+    early stopping; failed requests count as late, the generator's own lag does not count) and about as many
+    were answered as arrived. cpu_s: of the server a second.
     """
 
     asked: float

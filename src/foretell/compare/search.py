@@ -13,12 +13,14 @@ CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.2)
 """Shares of the capacity at which the curve is measured."""
 
 _NEAR = 1.05
-_START, _UP, _DOWN = 0.7, 1.3, 0.6
-_STEPS = 8
+_START, _UP, _MOST_UP, _DOWN = 0.9, 1.15, 2.0, 0.6
+_STEPS = 20
+_LATE = 4
+"""Times the bound that a step takes at least: in a shorter one those of too high a rate have not waited so long yet."""
 _SPARE = 1.2
 _WARM, _WARM_SHARE = 0.5, 0.2
 _HOPELESS = 0.01
-_TRIES = 3
+_TRIES = 4
 _GRACE = 0.5
 _LEAST_SPAN = 0.05
 _LEAST_SLO, _TIMES, _TIMES_P99 = 0.01, 10, 4
@@ -37,18 +39,21 @@ def derived_slo(single: Single) -> float:
 
 
 class Search:
-    """Looks for the highest rate by halves. most: requests a second that the server answers at all."""
+    """Looks for the highest rate, by halves, and then tries the lowest that was missed again and again: what else runs
+    on a machine takes from it for a second or so, and never gives. most: requests a second that the server answers at
+    all."""
 
     def __init__(self, loading: Loading, bound: float, most: float, seconds: float) -> None:
         rate = max(_START * most, 1e-3)
         self._loading = loading
-        self._seconds = min(max(seconds / _STEPS / (1 + _WARM_SHARE), _SPARE * LEAST[0.99] / rate), seconds / 3)
+        usual = max(seconds / _STEPS / (1 + _WARM_SHARE), _LATE * bound, _SPARE * LEAST[0.99] / rate)
+        self._seconds = min(usual, seconds / 3)
         self.aim = Aim(bound, told_by(int(rate * self._seconds / _SPARE)) or 0.9)
         self.steps: list[Step] = []
         self._most = most
-        self._rate = rate
-        self._kept, self._missed = 0.0, math.inf
-        self._bad: Step | None = None
+        self._first = rate
+        self._kept, self._up = 0.0, _UP
+        self._missed: dict[float, list[Step]] = {}
 
     @property
     def capacity(self) -> float:
@@ -57,45 +62,43 @@ class Search:
     @property
     def at_least(self) -> bool:
         """Whether the server might do more: no rate was too much for it, or the generator was what was late."""
-        return self._kept > 0 and (self._bad is None or self._bad.limited)
+        return self._kept > 0 and all(steps[-1].limited for steps in self._missed.values())
 
     def run(self, until: float, say: Progress) -> None:
-        while self._missed > max(_NEAR * self._kept, _HOPELESS * self._most):
-            seconds = max(self._seconds, _SPARE * LEAST[self.aim.at] / self._rate)
-            if not self._fits(seconds, until):
+        rate: float | None = self._first
+        while rate:
+            seconds = max(self._seconds, _SPARE * LEAST[self.aim.at] / rate)
+            if time.perf_counter() + seconds * (1 + _WARM_SHARE) > until:
                 if self.steps:
                     return
                 seconds = max(_LEAST_SPAN, (until - time.perf_counter()) / (1 + _WARM_SHARE))
-            say(f"{self._rate:,.0f} requests a second")
-            tries = [self._try(seconds)]
-            while len(tries) < _TRIES and self._hiccup(tries[-1]) and self._fits(seconds, until):
-                tries.append(self._try(seconds))
-            self._learn(tries[-1])
+            say(f"{rate:,.0f} requests a second")
+            step = self._loading.step(rate, min(_WARM, _WARM_SHARE * seconds), seconds, self.aim, to_its_end=False)
+            self.steps.append(step)
+            rate = self._next(rate, step)
 
-    def _try(self, seconds: float) -> Step:
-        warm = min(_WARM, _WARM_SHARE * seconds)
-        self.steps.append(self._loading.step(self._rate, warm, seconds, self.aim, to_its_end=False))
-        return self.steps[-1]
+    def _next(self, rate: float, step: Step) -> float | None:
+        """Which rate is of most use after that one; None for none."""
+        if step.within:
+            self._kept = max(self._kept, rate)
+            self._missed = {each: steps for each, steps in self._missed.items() if each >= self._kept}
+        else:
+            self._missed.setdefault(rate, []).append(step)
+            self._up = _UP
+        low = min((each for each in self._missed if each > self._kept), default=0.0)
+        if not low:
+            rate, self._up = self._kept * self._up, min(self._up**2, _MOST_UP)
+            return rate
+        again = len(self._missed[low]) < _TRIES and self._hiccup(self._missed[low][-1])
+        if not self._kept:
+            return low if again else low * _DOWN if low > _HOPELESS * self._most else None
+        if low <= _NEAR * self._kept or (again and step.within and low <= _UP * self._kept):
+            return low
+        return math.sqrt(self._kept * low)
 
     def _hiccup(self, step: Step) -> bool:
-        """Whether the machine may have held its breath: it failed, but most answers were there in time. Such a rate is
-        tried again."""
-        return not step.within and step.latency.p50 is not None and step.latency.p50 <= self.aim.bound
-
-    def _fits(self, seconds: float, until: float) -> bool:
-        return time.perf_counter() + seconds * (1 + _WARM_SHARE) <= until
-
-    def _learn(self, step: Step) -> None:
-        if step.within:
-            self._kept = self._rate
-        else:
-            self._missed, self._bad = self._rate, step
-        if math.isinf(self._missed):
-            self._rate = self._kept * _UP
-        elif self._kept:
-            self._rate = math.sqrt(self._kept * self._missed)
-        else:
-            self._rate = self._missed * _DOWN
+        """Whether the machine may have held its breath: it failed, but most answers were there in time."""
+        return step.latency.p50 is not None and step.latency.p50 <= self.aim.bound
 
 
 def curve(

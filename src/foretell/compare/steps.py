@@ -1,6 +1,6 @@
 """One server under one load at a time: a single client, as much as it takes, or Poisson arrivals at a rate."""
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ from foretell.compare.quantiles import allowed, quantile, quantiles, stable
 from foretell.compare.served import HOST, Served
 
 _LIMITED = 0.2
-_PATIENCE, _GRACE = 10.0, 0.5
+_SETTLE, _PATIENCE, _GRACE = 0.1, 10.0, 0.5
 _WINDOWS = 3
+_BEHIND = 0.05
 _FEW, _ROOM = 16, 4
 _CONNECTIONS = 256
 """As many as a balancer may hold to one server. What finds all of them busy waits on this side, and that counts."""
@@ -71,6 +72,7 @@ class Loading:
             warm + seconds,
             due,
             connections=self.connections,
+            settle=_SETTLE,
             patience=max(_PATIENCE, 2 * aim.bound),
             grace=max(_GRACE, 1.5 * aim.bound),
             bound=aim.bound,
@@ -78,9 +80,9 @@ class Loading:
             first=first,
         )
         self._server.rest(self._bodies[0])
-        cpu, began = self._server.cpu_s, time.perf_counter()
+        cpu = self._server.cpu_s
         sent = self._generator.run(HOST, self._server.port, load)
-        used = (self._server.cpu_s - cpu) / (time.perf_counter() - began)
+        used = (self._server.cpu_s - cpu) / sent.seconds
         return self._told(sent, first, count, late, warm, seconds, aim, used)
 
     def _told(
@@ -105,13 +107,13 @@ class Loading:
             lag=lag,
             limited=len(due) > 0 and lag > _LIMITED * quantile(latency, 0.99),
             stable=stable((answered / np.maximum(arrived, 1)).tolist()) if arrived.all() else False,
-            within=whole and 0 <= over <= late,
+            within=whole and 0 <= over <= late and _keeps_up(int(arrived[1:].sum()), int(answered[1:].sum())),
             cpu_s=used,
         )
 
     def _closed(self, connections: int, seconds: float) -> Sent:
         which = self._which(4 * len(self._requests))
-        load = Load(self._requests, which, seconds, connections=connections, grace=max(_GRACE, seconds))
+        load = Load(self._requests, which, seconds, connections=connections, settle=_SETTLE, grace=max(_GRACE, seconds))
         return self._generator.run(HOST, self._server.port, load)
 
     def _arrivals(self, rate: float, seconds: float) -> np.ndarray:
@@ -126,6 +128,11 @@ class Loading:
         """Of those that were answered, or waited in vain."""
         heard = (status == 200) | (status == LATE) | (status == UNANSWERED)
         return quantiles(latency[heard], self._random)
+
+
+def _keeps_up(arrived: int, answered: int) -> bool:
+    """Whether no more are left over than chance brings: where ever more wait, none keeps a bound in the end."""
+    return arrived - answered <= max(_BEHIND * arrived, math.sqrt(arrived))
 
 
 def _request(port: int, target: str, body: bytes) -> bytes:
