@@ -3,6 +3,7 @@ makes of it is what it would make of a longer input of the same kind, so it come
 
 import codecs
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def of_rows(sample: Sample, given: str, rows: int, folder: Path) -> Looped:
     if few and (share := rows * len(sample.paths) / sample.rows) > 1:
         return _linked(sample, rows, folder, round(share))
     most = (_UNIT if rows > sample.rows else _LARGEST) / sample.row_bytes
-    wanted = max(1, round(min(rows, most)))
+    wanted = max(1, round(rows / math.ceil(rows / most)))
     made = _texts(sample, wanted, folder) if fmt.text else _tables(sample, wanted, folder)
     for loop in range(1, round(min(rows / wanted, _MOST_FILES / len(made)))):
         for file in made:

@@ -34,7 +34,7 @@ from foretell.errors import ForetellError, UsageError
 from foretell.models import proven
 from foretell.predictor import Found
 
-WEIGHTS = {"offline": 36, "single": 7, "search": 28, "curve": 21, "parity": 8}
+WEIGHTS = {"offline": 36, "single": 7, "search": 30, "curve": 21, "parity": 6}
 """How the time that is left is shared among the trials that are left."""
 
 _COMPILING = 0.2
@@ -43,6 +43,8 @@ _STARTS = 4
 _SPARE = 1.5
 _ANSWERS = 0.05
 """Of the time, for the answers that the server's are compared with."""
+_ENDING = 0.02
+"""Of the time, for the end of the server and the report."""
 _LEAST_SHARE = 0.25
 _BUSY = 0.1
 _ASKED = 0.99
@@ -55,7 +57,7 @@ class Clock:
     def __init__(self, budget: float) -> None:
         self.began = time.perf_counter()
         self.budget = budget
-        self.end = self.began + budget
+        self.end = self.began + (1 - _ENDING) * budget
         self._left = dict(WEIGHTS)
 
     @property
@@ -157,6 +159,10 @@ def _server(
         def tell(what: str) -> None:
             say(f"real time: {what}", clock.gone)
 
+        tell("the same rows as in batch")
+        until = clock.until("parity")
+        with (folder / "answers.jsonl").open("rb") as lines:
+            same = parity(lines, server.answers(sample.requests, until))
         tell("one client")
         until = clock.until("single")
         single = loading.single(max(0.1, 0.7 * (until - time.perf_counter())))
@@ -171,10 +177,6 @@ def _server(
         steps, stages = search.curve(loading, server, looked.aim, looked.capacity or most, clock.until("curve"), tell)
         told = search.told(server, looked, given=asked.slo_p99 is not None, steps=steps, stages=stages)
         told = msgspec.structs.replace(told, workers=asked.workers)
-        tell("the same rows as in batch")
-        until = max(clock.until("parity"), time.perf_counter() + 0.02 * clock.budget)
-        with (folder / "answers.jsonl").open("rb") as lines:
-            same = parity(lines, server.answers(sample.requests, until))
         return single, told, same
 
 

@@ -173,7 +173,7 @@ def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) 
         seconds=sum(seconds),
         start_s=median(one.start for one in passes) + fixed,
         first_row_s=first.ended.seconds,
-        rows_per_s=rows / sum(seconds),
+        rows_per_s=median(windows),
         windows=windows,
         stable=stable(windows),
         cpu_s=max(0.0, sum(one.ended.cpu_s for one in passes) - count * fixed_cpu),

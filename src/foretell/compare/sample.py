@@ -3,6 +3,7 @@ to what is measured."""
 
 import base64
 import json
+import math
 import os
 import sys
 import time
@@ -29,7 +30,7 @@ from foretell.tables.text import Text
 
 ENOUGH = 1000
 _MOST = 4096
-_FEW, _SLOW = 16, 0.5
+_MORE, _SLOW, _LARGE = (16, 256, 4096), 0.5, 1 << 24
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     paths: the input's files. rows: that it has, or about so many. row_bytes: of each. head: where a text's first record
     begins, in bytes unpacked, as row_bytes are then too; of other formats they are bytes as stored. delimiter: of CSV.
-    row_s: seconds that the model takes for a row, roughly, among a few. suffix: of a file of the input's format.
+    row_s: seconds that the model takes for a row, roughly, among many. suffix: of a file of the input's format.
     encoding: of its text.
     """
 
@@ -123,20 +124,22 @@ def _sample(given: str, opened: predictor.Predictor, reading: Reading = Reading(
         row_bytes,
         head,
         getattr(reader, "options", CsvOptions()).delimiter or "",
-        _row_s(opened, batches[0], call),
+        _row_s(opened, batches[0], row_bytes, call),
         fmt.suffixes[0],
         options.encoding,
     )
 
 
-def _row_s(opened: predictor.Predictor, batch: Batch, call: Call) -> float:
-    """The first call is only to warm up, if it is not all too slow."""
-    for rows in (1, _FEW):
-        began = time.perf_counter()
-        answered = len(opened.predict(batch[:rows], call))
-        took = (time.perf_counter() - began) / answered
-        if took > _SLOW:
+def _row_s(opened: predictor.Predictor, batch: Batch, row_bytes: float, call: Call) -> float:
+    """By ever more rows, as each call costs something too, while that is quick. The first is only to warm up."""
+    took = 0.0
+    for rows in (1, *_MORE):
+        if rows > 1 and (rows * took > _SLOW or rows * row_bytes > _LARGE):
             break
+        many = Batch.concat([batch] * math.ceil(rows / batch.rows))[:rows]
+        began = time.perf_counter()
+        answered = len(opened.predict(many, call))
+        took = (time.perf_counter() - began) / answered
     return took
 
 
