@@ -168,7 +168,7 @@ def _server(
         single = loading.single(max(0.1, 0.7 * (until - time.perf_counter())))
         if not single.rps:
             raise OutOfTime("no request was answered")
-        most = max(single.rps, loading.most(max(0.1, until - time.perf_counter()), 1 / single.rps))
+        most = loading.most(max(0.1, until - time.perf_counter()), 1 / single.rps)
         bound = search.derived_slo(single) if asked.slo_p99 is None else asked.slo_p99
         loading.bear(most, bound)
         until = clock.until("search")

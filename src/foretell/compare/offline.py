@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 
 from foretell.compare.asked import Model
 from foretell.compare.child import Ended, OutOfTime, ran
@@ -20,7 +20,7 @@ from foretell.job.report import decoded
 from foretell.tables.compression import SUFFIXES
 
 PASSES = 3
-_WORK = 0.5
+_WORK = 0.35
 """Of the time, for the rows; where a start takes long there are fewer passes rather than short ones."""
 _MARGIN = 0.5
 """Of a pass: room for one that takes longer than the last one promised."""
@@ -33,7 +33,7 @@ _HALF = 0.5
 _CLEARLY = 3
 _MOST_FIXED = 0.75
 _SHORT = 0.15
-_ROOMY = 6
+_ROOMY = 10
 _TICK = 1e-4
 
 
@@ -125,7 +125,7 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
     rate = max(_rate(first, known), _HALF / sample.row_s)
     while not passes or _goes_on(passes, until):
         left = until - time.perf_counter()
-        more = min(PASSES - len(passes), int(_WORK * left / max(last.start, _TICK)))
+        more = min(PASSES - len(passes), int((1 - _WORK) * left / max(last.start, _TICK)))
         span = left / (max(1, more) + _MARGIN) - last.start
         if not rows or last.seconds < span / 2:
             rows = max(1, round(rate * max(span, _SHORT)))
@@ -173,7 +173,7 @@ def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) 
         seconds=sum(seconds),
         start_s=median(one.start for one in passes) + fixed,
         first_row_s=first.ended.seconds,
-        rows_per_s=median(windows),
+        rows_per_s=median_high(windows),
         windows=windows,
         stable=stable(windows),
         cpu_s=max(0.0, sum(one.ended.cpu_s for one in passes) - count * fixed_cpu),
@@ -184,13 +184,13 @@ def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) 
 
 
 def _fixed(passes: list[Pass], shorter: list[Pass], of: Callable[[Pass], float]) -> float:
-    """What such a job takes whatever its rows, by the longest of the clearly shorter ones."""
+    """What such a job takes whatever its rows, by the clearly shorter one that tells the least: whatever else a short
+    job takes for a row, as its blocks are small, is none of it."""
     rows, whole = passes[0].rows, median(map(of, passes))
-    one = max((one for one in shorter if one.rows * _CLEARLY <= rows), key=lambda one: one.rows, default=None)
-    if one is None:
-        return 0.0
-    found = of(one) - (whole - of(one)) * one.rows / (rows - one.rows)
-    return min(max(0.0, found), min(map(of, passes)) * _MOST_FIXED)
+    found = [
+        of(one) - (whole - of(one)) * one.rows / (rows - one.rows) for one in shorter if one.rows * _CLEARLY <= rows
+    ]
+    return min(max(0.0, min(found, default=0.0)), min(map(of, passes)) * _MOST_FIXED)
 
 
 def _suffix(sample: Sample) -> str:
