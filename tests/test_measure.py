@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import median_high
 from typing import Any
 
 import msgspec
@@ -86,7 +85,7 @@ def test_a_comparison(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     print(f"{found.took_s:.1f} s: {found.offline.rows_per_s:,.0f} rows/s, {found.server.capacity:,.0f} requests/s")
     batch, server = found.offline, found.server
     assert batch.rows > batch.loops > 0
-    assert batch.rows_per_s == median_high(batch.windows)
+    assert batch.rows_per_s == max(batch.windows)
     assert 1 <= len(batch.windows) <= 3
     assert min(batch.windows) <= batch.rows / batch.seconds <= max(batch.windows)
     assert min(batch.cpu_s_start, batch.start_s, batch.first_row_s, batch.peak, server.idle, server.ready_s) > 0

@@ -57,7 +57,7 @@ class Offline(msgspec.Struct, frozen=True):
     rows, loops, seconds: of those passes together. A job of n rows takes start_s + n / rows_per_s: start_s is what it
     takes whatever its rows, from its process's start, and does not count in seconds, nor cpu_s_start, a job's, in
     cpu_s. first_row_s: from a process's start until a file of one row is predicted. windows: rows a second in the last
-    three passes; rows_per_s: the middle one. stages: seconds of all threads by reading, predicting, writing. peak:
+    three passes; rows_per_s: the fastest. stages: seconds of all threads by reading, predicting, writing. peak:
     resident memory.
     """
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, median_high
+from statistics import median
 
 from foretell.compare.asked import Model
 from foretell.compare.child import Ended, OutOfTime, ran
@@ -32,7 +32,8 @@ _HALF = 0.5
 """Of what the model alone does, a first pass expects."""
 _CLEARLY = 3
 _MOST_FIXED = 0.75
-_SHORT = 0.15
+_SHORT, _LONG = 0.15, 8.0
+"""Seconds of a pass: after longer ones a disk still writes what came before."""
 _ROOMY = 10
 _TICK = 1e-4
 
@@ -126,7 +127,7 @@ def offline(jobs: Jobs, sample: Sample, known: Pass, until: float) -> Offline:
     while not passes or _goes_on(passes, until):
         left = until - time.perf_counter()
         more = min(PASSES - len(passes), int((1 - _WORK) * left / max(last.start, _TICK)))
-        span = left / (max(1, more) + _MARGIN) - last.start
+        span = min(left / (max(1, more) + _MARGIN) - last.start, _LONG)
         if not rows or last.seconds < span / 2:
             rows = max(1, round(rate * max(span, _SHORT)))
         try:
@@ -173,7 +174,7 @@ def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) 
         seconds=sum(seconds),
         start_s=median(one.start for one in passes) + fixed,
         first_row_s=first.ended.seconds,
-        rows_per_s=median_high(windows),
+        rows_per_s=max(windows),
         windows=windows,
         stable=stable(windows),
         cpu_s=max(0.0, sum(one.ended.cpu_s for one in passes) - count * fixed_cpu),
