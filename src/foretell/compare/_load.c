@@ -57,10 +57,10 @@ typedef struct {
     const int32_t *which;
     int64_t *due, *latency, *service, *lag;
     int32_t *status;
-    Py_ssize_t count, order;                         /* requests at most; length of which, gone through again and again */
-    int open, most;                                  /* open loop; connections at most */
-    int64_t settle, sending, patience, end, bound, allowed; /* ns, and how many may be beyond bound before it gives up */
-    Py_ssize_t first;                                /* requests from here on count for that */
+    Py_ssize_t count, order; /* requests at most; length of which, gone through again and again */
+    int open, most;          /* open loop; connections at most */
+    int64_t settle, sending, patience, end, bound, allowed; /* ns; how many may be beyond bound before it gives up */
+    Py_ssize_t first;                                       /* requests from here on count for that */
     int poll, timer;
     int64_t start, woke, armed;
     Line *lines, *idle, *oldest, *newest;
@@ -499,8 +499,8 @@ static int fitted(Load *load)
 }
 
 PyDoc_STRVAR(run_doc,
-             "run(address, port, open, connections, settle, sending, patience, end, bound, allowed, first, requests, ends, "
-             "which, due, latency, service, lag, status) -> (begun, opened, waited, elapsed, cpu)\n\n"
+             "run(address, port, open, connections, settle, sending, patience, end, bound, allowed, first, requests, "
+             "ends, which, due, latency, service, lag, status) -> (begun, opened, waited, elapsed, cpu)\n\n"
              "Times are ns. Raises ValueError for arrays that do not fit, OSError, and what signal handlers raise.");
 
 static PyObject *run(PyObject *self, PyObject *args)
@@ -523,7 +523,9 @@ static PyObject *run(PyObject *self, PyObject *args)
         int done = 0, failed = 0;
         load.start = clock_now(CLOCK_MONOTONIC);
         if (load.settle > 0) {
+            Py_BEGIN_ALLOW_THREADS
             connect_all(&load);
+            Py_END_ALLOW_THREADS
             load.start = clock_now(CLOCK_MONOTONIC);
         }
         while (!done && !failed) {

@@ -160,7 +160,7 @@ def _goes_on(passes: list[Pass], until: float) -> bool:
 
 def _told(first: Pass, passes: list[Pass], shorter: list[Pass], sample: Sample) -> Offline:
     """What a job takes is a fixed part and one that grows with its rows, told apart by shorter jobs: besides the start,
-    the first call of a library and the first of many threads take their time too."""
+    the first call of a library takes its time too."""
     rows = sum(one.rows for one in passes)
     count = len(passes)
     fixed = _fixed(passes, shorter, lambda one: one.seconds)
